@@ -1,0 +1,51 @@
+# make demo   install what the demo needs into .venv, and run it
+# make test   install what the tests need into .venv; lint, format, types, tests
+#
+# PYTHON    interpreter for the environment, 3.11 or newer
+# PIP_ARGS  passed to pip, for example an index with CPU builds of torch
+
+PYTHON ?= python3
+PIP_ARGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+
+.PHONY: demo test bench clean
+
+demo: .venv/.demo
+	$(BIN)/elites demo
+
+test: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto
+
+# the figures of docs/benchmarks.md; about two hours on two cores
+bench: .venv/.bench
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/needle.py
+	$(BIN)/python benchmarks/trajectory.py
+	$(BIN)/python benchmarks/honest.py
+
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "elites needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python has no venv module: install it (on Debian, the package python3-venv)."; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.demo: pyproject.toml constraints.txt | .venv/.python
+	$(PIP) -e ".[diffusers]"
+	@touch $@
+
+.venv/.test: pyproject.toml constraints.txt | .venv/.python
+	$(PIP) -e ".[test]"
+	@touch $@ .venv/.demo
+
+.venv/.bench: pyproject.toml constraints.txt | .venv/.python
+	$(PIP) -e ".[bench]"
+	@touch $@ .venv/.demo
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
