@@ -1,0 +1,231 @@
+"""The only loop.
+
+`iterate` yields an event per step; `run` exhausts it, keeps the best, tells the subscribers, and renders the
+finalists. Progress bars, folders, reports and diagnostics are subscribers: callables that take an event.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from .probe import Probe
+from .stream import Id, Stream
+from .target import Target
+from .templates import KEEP, Walk
+from .types import Budget, Event, Failure, Info, InputError, Meter, Method, Result, Samples, Setup, ranked
+
+__all__ = ["Final", "Start", "iterate", "run", "versions"]
+
+Subscriber = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Final:
+    """Decode the `top` best noises again with another walk, usually one of more steps, and score them.
+
+    Searching at 5 to 10 steps and rendering the finalists at full steps beats searching at full steps for the same
+    evaluations; the cost of the finalists is set aside from the budget.
+    """
+
+    walk: Walk
+    top: int = 8
+
+    def cost(self, target: Target) -> Meter:
+        """The most that it can spend."""
+        each = target.with_walk(self.walk).cost
+        return Meter(nfe=self.top * each.nfe, rewards=self.top * each.rewards)
+
+    def event(self, last: Event) -> Event:
+        """The event after `last` whose best are the finalists, scored anew, best first."""
+        target, few = last.setup.target, last.best[: self.top] if last.best is not None else None
+        if few is None or few.z is None:
+            raise InputError("These samples have no noise to start from: leave out final=.")
+        began, before, told = time.monotonic(), replace(target.meter), len(target.failures)
+        keys: list[Id] = [(int(step), int(candidate)) for step, candidate in few.keys]
+        found = target.with_walk(self.walk).evaluate(few.z, Stream(last.setup.seed), keys)
+        best, failures = found.top(self.top), target.failures[told:]
+        meter = last.meter + (target.meter - before) + Meter(seconds=time.monotonic() - began)
+        row = _row(last.step, Info(), best, meter, failures)
+        row["preview"] = float(few.reward[0])
+        row["final"] = row.pop("best", float("nan"))
+        return replace(last, info=Info(samples=best), meter=meter, best=best, row=row, failures=failures)
+
+
+@dataclass
+class Start:
+    """Where a run begins: at nothing, or where a saved one stood."""
+
+    state: Any = None
+    step: int = 0
+    spent: Meter = field(default_factory=Meter)
+    best: Samples | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+
+def iterate(
+    method: Method,
+    target: Target,
+    budget: Budget = Budget(),  # noqa: B008 (frozen)
+    seed: int = 0,
+    *,
+    probe: Probe | None = Probe(),  # noqa: B008 (frozen)
+    reserve: Meter = Meter(),  # noqa: B008 (never changed)
+    start: Start | None = None,
+) -> Generator[Event, None, str]:
+    """One event for the probe and one for each step; the value of the generator says why it ended.
+
+    Arguments:
+        method, target, budget, seed: the run.
+        probe: the look at the reward before the first step; `None` for none.
+        reserve: cost to leave unspent.
+        start: where to go on.
+
+    Raises:
+        InputError: before the first network call, if the budget has no limit or does not pay for one step.
+        RewardError: if the probe finds nothing to select.
+    """
+    setup, root = Setup(method, target, budget, seed), Stream(seed)
+    begin = start or Start()
+    state = method.init(target, root) if begin.state is None else begin.state
+    step, best = begin.step, begin.best
+    if budget.empty and not isinstance(method, Walk):
+        raise InputError("The budget has no limit: give nfe, rewards, seconds or steps.")
+    short = budget.lacks(Meter(), method.cost(target, state) + reserve, 0)
+    if short and step == 0:
+        raise InputError(f"The budget is smaller than one step: {short}.")
+
+    began, offset, longest = time.monotonic(), replace(target.meter), 0.0
+    told = len(target.failures)
+
+    def spent() -> Meter:
+        now = begin.spent + (target.meter - offset)
+        return replace(now, seconds=begin.spent.seconds + time.monotonic() - began)
+
+    def event(info: Info) -> Event:
+        nonlocal best, told
+        failures, told = target.failures[told:], len(target.failures)
+        if info.samples is not None:
+            best = (info.samples if best is None else Samples.cat([best, info.samples])).top(KEEP)
+        meter = spent()
+        return Event(setup, step, state, info, meter, best, _row(step, info, best, meter, failures), failures)
+
+    if step == 0 and not begin.history and probe is not None:  # a saved run has its probe behind it
+        size = probe.size(target, budget)
+        if size and not budget.lacks(probe.cost(target, size), method.cost(target, state) + reserve, 0):
+            with torch.no_grad():
+                info = probe.look(target, root, size)
+            yield event(info)
+    while not method.done(state):
+        ahead = method.cost(target, state) + reserve
+        if short := budget.lacks(spent(), replace(ahead, seconds=longest), step):
+            return f"budget: {short}"
+        step, clock = step + 1, time.monotonic()
+        with torch.no_grad():
+            state, info = method.step(target, state, root.at(step=step))
+        longest = max(longest, time.monotonic() - clock)
+        yield event(info)
+    return "done: the method has finished"
+
+
+def run(
+    method: Method,
+    target: Target,
+    budget: Budget = Budget(),  # noqa: B008 (frozen)
+    seed: int = 0,
+    *,
+    on: Sequence[Subscriber] = (),
+    probe: Probe | None = Probe(),  # noqa: B008 (frozen)
+    final: Final | None = None,
+    stop: Callable[[], bool] | None = None,
+    start: Start | None = None,
+) -> Result:
+    """Run a method on a target until the budget is spent, and return the best samples ever scored.
+
+    Arguments:
+        method, target, budget, seed: what to do; the same four give the same result, bit for bit, on one machine.
+        on: subscribers, called in order with each event; dropping them changes nothing.
+        probe: the look at the reward before the first step; `None` for none.
+        final: how to render the finalists; `None` to return what the search itself decoded.
+        stop: asked after each event; `True` ends the run at that step.
+        start: where to go on, from `store.load`.
+
+    Raises:
+        InputError: before the first network call, if what was asked for cannot be done.
+        RewardError: if the probe finds nothing to select, or a reward fails under `Raise()`.
+    """
+    begin = start or Start()
+    history, failures = list(begin.history), list(begin.failures)
+    setup = Setup(method, target, budget, seed)
+    event = Event(setup, begin.step, begin.state, Info(), begin.spent, begin.best, {}, [])
+
+    def tell(now: Event) -> None:
+        if now.row:
+            history.append(now.row)
+        failures.extend(now.failures)
+        for subscriber in on:
+            subscriber(now)
+
+    reserve = final.cost(target) if final else Meter()
+    loop = iterate(method, target, budget, seed, probe=probe, reserve=reserve, start=start)
+    stopped = ""
+    while not stopped:
+        try:
+            event = next(loop)
+        except StopIteration as end:
+            stopped = end.value
+            break
+        tell(event)
+        if stop is not None and stop():
+            stopped = "interrupted"
+    best = event.best
+    if final and best is not None and len(best) and stopped != "interrupted":
+        event = final.event(event)
+        tell(event)
+        best = event.best
+    if best is None:
+        best = Samples(torch.zeros(0, *target.prior.shape), torch.zeros(0), torch.zeros(0, 2, dtype=torch.int64))
+    result = Result(best[:1], best, history, event.meter, failures, stopped, seed, versions(), event.state)
+    tell(replace(event, info=Info(), row={}, failures=[], result=result))
+    return result
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the bits of a result."""
+    from . import __version__  # set before anything is imported
+
+    return {
+        "elites": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+    }
+
+
+def _spent(meter: Meter) -> dict[str, float]:
+    return {"nfe": meter.nfe, "rewards": meter.rewards, "grads": meter.grads, "seconds": meter.seconds}
+
+
+def _row(step: int, info: Info, best: Samples | None, meter: Meter, failures: list[Failure]) -> dict[str, float]:
+    """The history row of a step."""
+    row: dict[str, float] = {"step": step, "failures": len(failures)} | _spent(meter)
+    if info.rewards is not None:
+        good = info.rewards[ranked(info.rewards)]
+        row["count"] = len(info.rewards)
+        if len(good):
+            row |= {"max": float(good[0]), "mean": float(good.mean())}
+            points = torch.quantile(good, torch.tensor([0.1, 0.5, 0.9])).tolist()
+            row |= dict(zip(("q10", "median", "q90"), points, strict=True))
+    if best is not None and len(best):
+        row["best"] = float(best.reward[0])
+        if best.z is not None:
+            row["shell"] = float(best.z[0].double().square().mean())  # |z|^2 / d: 1 is typical of the prior
+    return row | {name: float(value) for name, value in info.scalars.items()}

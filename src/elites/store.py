@@ -1,0 +1,265 @@
+"""The run folder: what a run needs to go on, written so that a kill at any moment loses at most one save.
+
+    run.json              seed, budget, method, target and versions, written once
+    study.py              the study as it was run, if it came from one
+    lock                  held by the process that writes
+    state.safetensors     the method's state, the kept samples and the counters, in one file
+    history.jsonl         a row of numbers per step
+    failures.jsonl        step, candidate and reason of each failure
+    steps/                pictures of the best of some steps
+    best.safetensors      the best samples, and best/*.png where objects are images
+    report.html
+
+Files are written aside, synced and renamed. Tensors are safetensors, numbers are JSON, and nothing is pickled, so that
+opening a folder never runs code. There is no generator state: randomness is keyed by the seed and the step.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .packing import pack, unpack
+from .run import Start, versions
+from .types import Failure, InputError, Meter, Samples, Setup
+
+__all__ = ["SCHEMA", "Folder", "StoreError", "write"]
+
+SCHEMA = 1
+
+
+class StoreError(RuntimeError):
+    """A run folder cannot be written or read; the message says what to do."""
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        StoreError: if the folder is read-only, the disk is full, or the like.
+    """
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise StoreError(f"Cannot write {path}: {error.strerror}; what was saved before is intact.") from error
+
+
+class Folder:
+    """A run folder, held by one process.
+
+    Use `Folder.create` for a new run and `Folder.open` to go on; `close` lets others in.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: Any = None
+
+    @classmethod
+    def create(cls, path: str | Path) -> Folder:
+        """A new folder.
+
+        Raises:
+            InputError: if it exists and is not empty.
+            StoreError: if it cannot be written.
+        """
+        folder = cls(Path(path))
+        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+            raise InputError(f"{path} exists: choose another folder, or go on with 'elites resume {path}'.")
+        folder._hold()
+        return folder
+
+    @classmethod
+    def open(cls, path: str | Path) -> Folder:
+        """The folder of a run that was begun.
+
+        Raises:
+            InputError: if it is none, or another process holds it.
+        """
+        folder = cls(Path(path))
+        folder.about()
+        folder._hold()
+        return folder
+
+    def _hold(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / "lock").open("a+")
+        except OSError as error:
+            raise StoreError(f"Cannot write {self.path}: {error.strerror}; choose another folder.") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.seek(0)
+            who = self._lock.read().strip() or "another process"
+            self._lock.close()
+            raise InputError(f"{self.path} is in use by {who}: wait for it, or stop it first.") from None
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        self._lock.flush()
+
+    def close(self) -> None:
+        """Let others in."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def discard(self) -> None:
+        """Remove a folder in which nothing was run."""
+        if not (self.path / "run.json").exists():
+            for name in ("study.py", "lock"):
+                (self.path / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.rmdir()
+
+    def about(self) -> dict[str, Any]:
+        """What `run.json` says.
+
+        Raises:
+            InputError: if this is no run folder, or one of a newer version.
+        """
+        file = self.path / "run.json"
+        try:
+            about = json.loads(file.read_text())
+            schema = int(about["schema"])
+        except FileNotFoundError:
+            raise InputError(f"{self.path} is no run folder: it has no run.json.") from None
+        except (ValueError, KeyError, TypeError, OSError):
+            raise InputError(f"{file} cannot be read: restore it from a copy, or start the run again.") from None
+        if schema > SCHEMA:
+            raise InputError(f"{self.path} was written by a newer elites (schema {schema}): upgrade to open it.")
+        return about
+
+    def begin(self, setup: Setup, study: str | None = None) -> None:
+        """Write down what defines the run, and that it has not ended."""
+        (self.path / "result.json").unlink(missing_ok=True)
+        about = {
+            "schema": SCHEMA,
+            "seed": setup.seed,
+            "budget": asdict(setup.budget),
+            "method": repr(setup.method),
+            "target": repr(setup.target),
+            "versions": versions(),
+            "study": study,
+        }
+        write(self.path / "run.json", json.dumps(about, indent=1).encode())
+
+    def save(
+        self,
+        step: int,
+        state: Any,
+        meter: Meter,
+        best: Samples | None,
+        rows: Iterable[dict[str, float]],
+        failures: Iterable[Failure],
+    ) -> None:
+        """Append rows and failures, then replace the state; what was appended past the state is cut off on resume."""
+        self._append("history.jsonl", rows)
+        self._append("failures.jsonl", (asdict(f) for f in failures))
+        tensors: dict[str, Tensor] = {}
+        values = {
+            "of": self._identity(),
+            "step": step,
+            "meter": asdict(meter),
+            "state": pack(state, "state", tensors),
+            "best": pack(best, "best", tensors),
+            "sizes": [self._size("history.jsonl"), self._size("failures.jsonl")],
+        }
+        write(self.path / "state.safetensors", save(_apart(tensors), {"elites": json.dumps(values)}))
+
+    def load(self, like: Any) -> Start:
+        """Where the run stood, for a first state `like`.
+
+        Raises:
+            InputError: if the state file is damaged or belongs to something else.
+        """
+        file = self.path / "state.safetensors"
+        if not file.exists():  # killed before the first save
+            return Start()
+        try:
+            with safe_open(file, "pt") as f:
+                values = json.loads(f.metadata()["elites"])
+                tensors = {name: f.get_tensor(name).clone() for name in f.keys()}  # noqa: SIM118 (no iterator)
+            if values["of"] != self._identity():
+                raise KeyError("another run")
+            state = unpack(values["state"], like, tensors)
+            samples = Samples(*[None] * len(fields(Samples)))  # type: ignore[arg-type]
+            best = unpack(values["best"], samples, tensors)
+            sizes = values["sizes"]
+            start = Start(state, values["step"], Meter(**values["meter"]), best)
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise InputError(
+                f"{file} is damaged or belongs to another run ({type(error).__name__}): restore it from a "
+                "copy, or delete it to start this run again from its seed."
+            ) from None
+        start.history = self._rows("history.jsonl", sizes[0])
+        start.failures = [Failure(**row) for row in self._rows("failures.jsonl", sizes[1])]
+        return start
+
+    def _identity(self) -> str:
+        """What tells the state of this run from that of another."""
+        about = self.about()
+        return hashlib.sha256(repr([about[k] for k in ("seed", "method", "target")]).encode()).hexdigest()[:16]
+
+    def check(self, setup: Setup) -> None:
+        """Refuse to go on with another method, target or seed than those of the folder."""
+        about = self.about()
+        now = {"seed": setup.seed, "method": repr(setup.method), "target": repr(setup.target)}
+        for name, value in now.items():
+            if about[name] != value:
+                raise InputError(f"The run in {self.path} has {name} {about[name]}, not {value}: start a new run.")
+
+    def history(self) -> list[dict[str, float]]:
+        """All rows written, also those after the last state."""
+        return self._rows("history.jsonl", None)
+
+    def failures(self) -> list[dict[str, Any]]:
+        """All failures written."""
+        return self._rows("failures.jsonl", None)
+
+    def _size(self, name: str) -> int:
+        file = self.path / name
+        return file.stat().st_size if file.exists() else 0
+
+    def _append(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        try:
+            with (self.path / name).open("a") as f:
+                f.write(lines)
+                f.flush()
+                os.fsync(f.fileno())
+        except OSError as error:
+            raise StoreError(f"Cannot write {self.path / name}: {error.strerror}; free space and resume.") from error
+
+    def _rows(self, name: str, size: int | None) -> list[Any]:
+        """The rows of the first `size` bytes, the file cut to them; all whole rows without."""
+        file = self.path / name
+        if not file.exists():
+            return []
+        if size is not None and file.stat().st_size > size:
+            os.truncate(file, size)
+        text = file.read_text()
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]  # a torn last line is cut
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that share no memory, as safetensors wants them."""
+    return {name: value.clone() for name, value in tensors.items()}

@@ -1,0 +1,206 @@
+"""The one door to a model and a reward.
+
+A target is `prior x exp(reward)`. Methods touch models only through it, so that everything is counted, the network
+is always called with exactly `batch` rows, gradients are off unless asked for, and a failed reward is a failure
+everywhere alike.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from .scoring import Policy, RewardError, Worst, score
+from .stream import Id, Stream
+from .types import Failure, InputError, Meter, Prior, Reward, Samples
+
+if TYPE_CHECKING:
+    from .templates import Walk
+
+__all__ = ["Target"]
+
+T = TypeVar("T")
+
+
+class Target:
+    """A prior, a reward and the walk that turns noise into a clean object.
+
+    The network sees exactly `batch` rows at each call, the last row repeated where there are fewer; so the floats,
+    too, are the same bits whatever the population, the order or the chunk a candidate falls into. If the device runs
+    out of memory, `batch` is halved, with a warning.
+
+    Arguments:
+        prior: any `Prior`.
+        reward: callable on a batch of decoded objects, one number each, higher is better.
+        walk: how noise becomes an object; `Plain(steps=20)` by default.
+        batch: rows of one network call.
+        decode_batch: rows of one decoder call and of one reward call, at most; `batch` by default.
+        on_error: `Worst()`, `Raise()` or `Retry(again)`, for objects whose reward is not a number.
+
+    Raises:
+        InputError: if a batch size is not positive, or the reward is not callable.
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        reward: Reward,
+        *,
+        walk: Walk | None = None,
+        batch: int = 16,
+        decode_batch: int | None = None,
+        on_error: Policy = Worst(),  # noqa: B008 (frozen)
+    ) -> None:
+        from .templates import Plain  # templates build on targets
+
+        if not callable(reward):
+            raise InputError(f"The reward is a {type(reward).__name__}: give a callable on a batch of objects.")
+        if batch < 1 or (decode_batch is not None and decode_batch < 1):
+            raise InputError(f"batch={batch}, decode_batch={decode_batch}: batch sizes start at 1.")
+        self.prior = prior
+        self.reward = reward
+        self.walk: Walk = walk or Plain()
+        self.batch = batch
+        self.decode_batch = decode_batch or batch
+        self.on_error = on_error
+        self.meter = Meter()
+        self.failures: list[Failure] = []
+        self._gradients = False
+
+    def __repr__(self) -> str:
+        name = getattr(self.reward, "__qualname__", None) or repr(self.reward)
+        return f"Target({self.prior!r}, {name}, walk={self.walk!r}, batch={self.batch}, on_error={self.on_error!r})"
+
+    def with_walk(self, walk: Walk) -> Target:
+        """The same target, meter and failures, with another walk."""
+        other = Target(
+            self.prior,
+            self.reward,
+            walk=walk,
+            batch=self.batch,
+            decode_batch=self.decode_batch,
+            on_error=self.on_error,
+        )
+        other.meter, other.failures = self.meter, self.failures
+        return other
+
+    @property
+    def cost(self) -> Meter:
+        """What one candidate costs: its walk and, without retries, one reward."""
+        return Meter(nfe=self.walk.calls(self.prior) * self.prior.cost, rewards=1 + self.on_error.again)
+
+    def denoise(self, x: Tensor, t: Tensor, z: Tensor | None = None) -> Tensor:
+        """Clean guess `(B, *shape)` at noisy x `(B, *shape)` and 0-dim t, with noise z if the prior is `noisy`."""
+
+        def call(rows: slice) -> Tensor:
+            x_full, z_full = _pad(x[rows], self.batch), None if z is None else _pad(z[rows], self.batch)
+            with self._mode():
+                return self.prior.denoise(x_full, t, z_full)[: rows.stop - rows.start]
+
+        out = self._each("batch", len(x), call)
+        self.meter.nfe += len(x) * self.prior.cost
+        return out[0] if len(out) == 1 else torch.cat(out)
+
+    def generate(self, z: Tensor, stream: Stream, ids: Sequence[Id]) -> Tensor:
+        """Clean latents `(B, *shape)`: the walk from noise z, where the candidates `ids` draw what noise it injects.
+
+        Raises:
+            InputError: if z does not have the shape of the prior, before the first network call.
+        """
+        if tuple(z.shape) != (len(ids), *self.prior.shape):
+            want = (len(ids), *self.prior.shape)
+            raise InputError(f"The noise has shape {tuple(z.shape)}: the prior needs {want}.")
+        with self._mode():
+            return torch.cat(
+                self._each("batch", len(z), lambda rows: self.walk.solve(self, z[rows], stream, ids[rows]))
+            )
+
+    def score(self, x0: Tensor, stream: Stream, ids: Sequence[Id]) -> Tensor:
+        """Rewards `(B,)` float32 on the CPU of clean latents; -inf for failures, which are listed under their keys."""
+
+        def call(rows: slice) -> Tensor:
+            objects = self.decode(x0[rows])
+            with self._mode():
+                values, reasons, calls = score(self.reward, objects, rows.stop - rows.start, self.on_error)
+            if self._gradients and not values.requires_grad:
+                raise RewardError("The reward has no gradient: use a method that needs none, such as Elites.")
+            self.meter.rewards += calls
+            self.meter.failures += len(reasons)
+            for row, reason in sorted(reasons.items()):
+                self.failures.append(Failure(*stream.key(ids[rows.start + row]), reason))
+            return values
+
+        return torch.cat(self._each("decode_batch", len(x0), call))
+
+    def decode(self, x0: Tensor) -> Any:
+        """Objects of clean latents `(B, *shape)`, B at most `decode_batch`; they share no memory with `x0`."""
+        with self._mode():
+            objects = self.prior.decode(_pad(x0, self.decode_batch).clone())
+        return objects[: len(x0)]
+
+    def evaluate(self, z: Tensor, stream: Stream, ids: Sequence[Id]) -> Samples:
+        """Generate, decode and score, without gradients: what one candidate is. `z` is `(B, *shape)`."""
+        x = self.generate(z, stream, ids)
+        keys = torch.tensor([stream.key(i) for i in ids], dtype=torch.int64).reshape(-1, 2)
+        return Samples(x=x, reward=self.score(x, stream, ids), keys=keys, z=z)
+
+    def grad(self, f: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, list[Any], Tensor]:
+        """Values `(B,)`, auxiliary results and gradients `(B, *shape)` of f, chunk by chunk.
+
+        Arguments:
+            f: chunk of x to (value `(n,)`, anything); it may call `denoise`, `generate` and `score`.
+            x: where, `(B, *shape)`.
+        """
+        values, aux, grads = [], [], []
+        outer, self._gradients = self._gradients, True
+        try:
+            for chunk in x.split(self.batch):
+                with torch.enable_grad():
+                    leaf = chunk.detach().clone().requires_grad_()
+                    value, extra = f(leaf)
+                    (grad,) = torch.autograd.grad(value.sum(), leaf)
+                self.meter.grads += len(chunk)
+                values.append(value.detach())
+                aux.append(extra)
+                grads.append(grad)
+        finally:
+            self._gradients = outer
+        return torch.cat(values), aux, torch.cat(grads)
+
+    @contextmanager
+    def _mode(self) -> Iterator[None]:
+        """Gradients on or off as the method asked, and the caller's mode restored, whatever happens inside."""
+        before = torch.is_grad_enabled()
+        torch.set_grad_enabled(self._gradients)
+        try:
+            yield
+        finally:
+            torch.set_grad_enabled(before)
+
+    def _each(self, size: str, n: int, call: Callable[[slice], T]) -> list[T]:
+        """Call on consecutive slices of at most `self.<size>` rows; where memory runs out, halve them and go on."""
+        out: list[T] = []
+        done = 0
+        while done < n:
+            rows = slice(done, min(done + getattr(self, size), n))
+            try:
+                out.append(call(rows))
+            except torch.OutOfMemoryError:
+                half = getattr(self, size) // 2
+                if half < 1:
+                    raise
+                setattr(self, size, half)
+                warnings.warn(f"Out of memory: {size} is now {half}, and floats may differ.", stacklevel=2)
+            else:
+                done = rows.stop
+        return out
+
+
+def _pad(x: Tensor, rows: int) -> Tensor:
+    """Repeat the last row until there are `rows`."""
+    return x if len(x) >= rows else torch.cat([x, x[-1:].expand(rows - len(x), *x.shape[1:])])
