@@ -1,0 +1,5 @@
+"""Evidence that a result is real."""
+
+from .watch import DistanceToData, Watch
+
+__all__ = ["DistanceToData", "Watch"]

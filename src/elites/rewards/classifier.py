@@ -1,0 +1,37 @@
+"""Rewards made of a classifier's logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+__all__ = ["Ambiguity", "Margin"]
+
+
+@dataclass(frozen=True, eq=False)
+class Margin:
+    """Logit of one class minus the logsumexp of all others, for a net from objects to logits `(B, classes)`."""
+
+    net: Callable[[Tensor], Tensor] = field(repr=False)
+    label: int
+
+    def __call__(self, objects: Tensor) -> Tensor:
+        logits = self.net(objects)
+        others = torch.cat([logits[:, : self.label], logits[:, self.label + 1 :]], 1)
+        return logits[:, self.label] - others.logsumexp(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Ambiguity:
+    """log p(first) + log p(second): an object that is both at once; at most -2 log 2."""
+
+    net: Callable[[Tensor], Tensor] = field(repr=False)
+    first: int
+    second: int
+
+    def __call__(self, objects: Tensor) -> Tensor:
+        log_p = self.net(objects).log_softmax(1)
+        return log_p[:, self.first] + log_p[:, self.second]
