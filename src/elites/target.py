@@ -52,7 +52,7 @@ class Target:
         reward: Reward,
         *,
         walk: Walk | None = None,
-        batch: int = 16,
+        batch: int = 8,
         decode_batch: int | None = None,
         on_error: Policy = Worst(),  # noqa: B008 (frozen)
     ) -> None:

@@ -220,7 +220,10 @@ class Samples:
     def cat(parts: Sequence[Samples]) -> Samples:
         """All parts in order; a field that one of them lacks is dropped."""
         columns = zip(*(p._values() for p in parts), strict=True)
-        joined: list[Any] = [None if any(v is None for v in c) else torch.cat(c) for c in columns]
+        # loaded samples are on the CPU, and join those of the device
+        joined: list[Any] = [
+            None if any(v is None for v in c) else torch.cat([v.to(c[-1].device) for v in c]) for c in columns
+        ]
         return Samples(*joined)
 
 

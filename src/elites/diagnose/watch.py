@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..types import Event, InputError
+from ..types import Event, InputError, Setup
 
 __all__ = ["DistanceToData", "Watch"]
 
@@ -24,18 +24,19 @@ class Watch:
     """
 
     columns: Mapping[str, Callable[[Any], Any]]
-    _seen: tuple[int, ...] = field(default=(), init=False, repr=False)
+    _setup: Setup | None = field(default=None, init=False, repr=False)  # kept, so that no other can have its id
+    _seen: tuple[Any, ...] = field(default=(), init=False, repr=False)
     _values: dict[str, float] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, event: Event) -> None:
         if event.best is None or not len(event.best) or event.result is not None:
             return
-        key = (*event.best.keys[0].tolist(), id(event.setup), "final" in event.row)
-        if key != self._seen:
+        key = (*event.best.keys[0].tolist(), "final" in event.row)
+        if key != self._seen or event.setup is not self._setup:
             objects = event.setup.target.decode(event.best.x[:1])
             with torch.no_grad():
                 self._values = {name: _one(name, f(objects)) for name, f in self.columns.items()}
-            self._seen = key
+            self._seen, self._setup = key, event.setup
         event.row.update(self._values)
 
 

@@ -141,9 +141,7 @@ def _read(scheduler: Any) -> tuple[Table, Prediction, float | None]:
         raise InputError(f"{kind} has no table of alphas: use GaussianPrior with the schedule of the network.")
     times = _Spacing(scheduler)(min(10, len(alphas)))
     if scheduler.init_noise_sigma != 1 or (times.diff() >= 0).any() or not torch.equal(times, times.round()):
-        raise InputError(
-            f"{kind} is not of the DDPM kind: give DDIMScheduler.from_config(scheduler.config)."
-        )
+        raise InputError(f"{kind} is not of the DDPM kind: give DDIMScheduler.from_config(scheduler.config).")
     if config.get("thresholding", False):
         raise InputError(f"{kind} uses dynamic thresholding, which changes the law: turn it off.")
     if predicts == Eps() and float(alphas[-1]) == 0:

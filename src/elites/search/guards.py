@@ -1,0 +1,66 @@
+r"""Guards: where a search over noise may go.
+
+Noise of a d-dimensional standard normal lies on a thin shell |z| = sqrt(d). A search that leaves it buys reward with
+objects that the prior would never make. In few dimensions the shell is thick and a cap on the norm is the honest
+guard; from about fifty dimensions on the shell itself is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+__all__ = ["Anywhere", "Guard", "Typical"]
+
+
+class Guard(Protocol):
+    """Keeps candidates, and the law that draws them, where they are typical."""
+
+    def place(self, z: Tensor) -> Tensor:
+        """Candidates `(n, d)` moved to where they may be."""
+
+    def scale(self, energy: Tensor, d: int) -> Tensor:
+        """Factor for mean and spread of a law in d dimensions whose E|z|^2 is `energy`."""
+
+
+@dataclass(frozen=True)
+class Typical:
+    """On the shell from `shell_from` dimensions on; below, at most the given quantile of |z|^2, a chi-square.
+
+    Arguments:
+        shell_from: dimensions where the shell replaces the cap.
+        sigmas: the quantile of the cap, as that many standard deviations of a normal: 2.326 is 99 %.
+    """
+
+    shell_from: int = 50
+    sigmas: float = 2.326
+
+    def place(self, z: Tensor) -> Tensor:
+        norm2, d = z.square().sum(1, keepdim=True), z.shape[1]
+        if d >= self.shell_from:
+            return z * (d / norm2).sqrt()
+        return z * (self._cap(d) / norm2).sqrt().clamp(max=1)
+
+    def scale(self, energy: Tensor, d: int) -> Tensor:
+        if d >= self.shell_from:
+            return (d / energy).sqrt()
+        return (self._cap(d) / energy).sqrt().clamp(max=1)
+
+    def _cap(self, d: int) -> float:
+        """Quantile of the chi-square law by the cube of a normal (Wilson and Hilferty, 1931)."""
+        v = 2 / (9 * d)
+        return d * (1 - v + self.sigmas * math.sqrt(v)) ** 3
+
+
+@dataclass(frozen=True)
+class Anywhere:
+    """No guard, as most optimisers: for comparison, or for priors whose noise law does not matter."""
+
+    def place(self, z: Tensor) -> Tensor:
+        return z
+
+    def scale(self, energy: Tensor, d: int) -> Tensor:
+        return energy.new_ones(())
