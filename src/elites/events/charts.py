@@ -1,0 +1,280 @@
+"""Charts of a report: SVG and HTML, without scripts.
+
+The curves of a chart are an SVG that stretches with its frame; ticks are text around it, so that they keep their size
+from a phone to a wide screen. Values that are not finite are gaps.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+__all__ = ["MISSING", "STYLE", "Axis", "Band", "Line", "bars", "chart", "number", "safe", "shown", "thinned"]
+
+MISSING = "–"  # what stands for NaN
+POINTS = 400  # most points of a curve
+SIDE = 1000.0  # of the coordinates inside a plot
+
+STYLE = """
+figure.chart{margin:0;min-width:0}
+.chart figcaption{display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;align-items:baseline;margin-bottom:.9rem}
+.chart figcaption b{font-weight:600;flex-basis:100%;min-width:0;overflow-wrap:anywhere}
+.chart+.note{margin-top:1.4rem}
+.key{color:var(--soft);font-size:.82rem;white-space:nowrap}
+.key svg{width:1.5rem;height:.7rem;margin-right:.4rem;vertical-align:-.05rem}
+.frame{position:relative;height:14rem;font-size:.75rem;color:var(--soft);font-variant-numeric:tabular-nums}
+.tall .frame{height:20rem}
+.square{max-width:30rem}
+.square .frame{height:min(26rem,80vw)}
+.plot{position:absolute;left:var(--gutter);right:.6rem;top:.5rem;bottom:2.3rem}
+.named .plot{top:1.4rem}
+.plot svg{position:absolute;inset:0;width:100%;height:100%}
+.plot span{position:absolute;line-height:1;white-space:nowrap}
+.plot .y{right:calc(100% + .45rem);transform:translateY(50%)}
+.plot .x{top:calc(100% + .45rem);transform:translateX(-50%)}
+.plot .of-y{left:calc(.2rem - var(--gutter));bottom:calc(100% + .5rem)}
+.plot .of-x{right:0;top:calc(100% + 1.55rem)}
+svg path{fill:none;stroke-width:1.5;vector-effect:non-scaling-stroke;stroke-linejoin:round;stroke-linecap:round}
+path.grid{stroke:var(--line);stroke-width:1}
+path.level{stroke:var(--soft);stroke-dasharray:5 4;stroke-linecap:butt}
+path.main{stroke:var(--accent);stroke-width:2.25}
+path.thin{stroke:var(--accent);stroke-width:1;stroke-opacity:.75}
+path.ink{stroke:var(--ink)}
+path.band{fill:var(--ink);fill-opacity:.13;stroke:none}
+path.dots{stroke:var(--accent);stroke-width:5}
+path.end{stroke:var(--accent);stroke-width:11}
+path.ring{stroke:var(--soft);stroke-width:11}
+path.final{stroke:var(--ink);stroke-width:11}
+table.bars{border-collapse:collapse;width:100%;max-width:46rem}
+.bars th,.bars td{border:0;padding:.45rem .9rem .45rem 0;vertical-align:middle;white-space:nowrap}
+.bars td{text-align:right}
+.bars td:last-child{padding-right:0}
+.bars td.bar{width:100%;min-width:4rem}
+.bars td.bar div{background:var(--line);height:.55rem;border-radius:.1rem}
+.bars td.bar i{display:block;height:100%;background:var(--accent);border-radius:.1rem}
+@media (max-width:34rem){.bars td.bar{min-width:2.5rem}.bars th,.bars td{padding-right:.5rem;font-size:.85rem}}
+"""
+
+
+def safe(text: object, most: int = 4000) -> str:
+    """Text of a stranger for HTML: escaped, without characters that steer direction or control, and cut if long."""
+    words = str(text)
+    words = words if len(words) <= most else words[:most] + "…"
+    kept = (" " if c in "\n\r\t" else c for c in words)
+    return escape("".join(c for c in kept if c in "\u200c\u200d" or unicodedata.category(c) not in ("Cc", "Cf", "Cs")))
+
+
+def number(value: Any) -> float:
+    """A float of whatever stood in a file; NaN for what is no number, or none that can be drawn."""
+    try:
+        out = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return out if abs(out) < 1e100 else math.nan
+
+
+def shown(value: float) -> str:
+    """A number for people; a dash for NaN."""
+    if not math.isfinite(value):
+        return MISSING
+    if abs(value) < 1e9 and (value == round(value) or abs(value) >= 1e4):
+        text = f"{value:,.0f}"
+    else:
+        text = f"{value:#.4g}".rstrip(".")
+    return text.replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A range of numbers with a label."""
+
+    label: str
+    low: float
+    high: float
+    whole: bool = False
+
+    @classmethod
+    def around(
+        cls, label: str, values: Iterable[float], *, least: float = 0.0, pad: float = 0.04, whole: bool = False
+    ) -> Axis:
+        """The axis that holds all finite values, `least` wide at least, and never of no width."""
+        good = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
+        low, high = min(good), max(good)
+        scale = max(abs(low), abs(high))
+        if high - low <= max(1e-6 * scale, 1e-100):  # all equal, up to the noise of float32
+            least = max(least, 1.0 if whole else 0.2 * scale or 1.0)
+        if high - low < least:
+            middle = (low + high) / 2
+            low, high = (low, low + least) if whole else (middle - least / 2, middle + least / 2)
+        margin = pad * (high - low)
+        return cls(label, low - margin, high + margin, whole)
+
+    def place(self, value: float) -> float:
+        """The value as a fraction of the axis."""
+        return (value - self.low) / (self.high - self.low)
+
+    def ticks(self, about: int = 5) -> list[tuple[float, str]]:
+        """Round values with their labels."""
+        raw = (self.high - self.low) / about
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = next((m * power for m in (1, 2, 5) if m * power >= raw), 10 * power)
+        step = max(step, 1.0) if self.whole else step
+        digits = max(0, -math.floor(math.log10(step) + 1e-9))
+        found = (k * step for k in range(math.ceil(self.low / step), math.floor(self.high / step) + 1))
+        return [(v, self._label(v, digits)) for v in found]
+
+    def _label(self, value: float, digits: int) -> str:
+        text = f"{value:,.{digits}f}"
+        return (text if len(text) <= 9 else f"{value:.4g}").replace("-", "−")
+
+
+def thinned(y: Sequence[float]) -> list[int]:
+    """At most `POINTS` indices of a curve that keep its peaks and its troughs."""
+    n = len(y)
+    if n <= POINTS:
+        return list(range(n))
+    kept: list[int] = []
+    buckets = POINTS // 2 - 1
+    for b in range(buckets):
+        part = range(b * n // buckets, (b + 1) * n // buckets)
+        good = [i for i in part if math.isfinite(y[i])]
+        kept += sorted({min(good, key=y.__getitem__), max(good, key=y.__getitem__)}) if good else part[:1]
+    return sorted({0, *kept, n - 1})
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve, or dots; `look` is a class of the style."""
+
+    name: str
+    look: str
+    x: Sequence[float]
+    y: Sequence[float]
+    dots: bool = False
+
+    def path(self, across: Axis, up: Axis) -> str:
+        """The data of its path; a value alone between gaps is a dot."""
+        pieces = _pieces(self.x, self.y)
+        if self.dots:
+            pieces = [[point] for piece in pieces for point in piece]
+        return "".join(_trace(piece, across, up) + ("h.01" if len(piece) == 1 else "") for piece in pieces)
+
+    def swatch(self) -> str:
+        """The data of its path in a legend, in a box of 24 by 10."""
+        return "M12 5h.01" if self.dots else "M1 5h22"
+
+    def said(self) -> str:
+        """Where it begins and ends, in words."""
+        good = [v for v in self.y if math.isfinite(v)]
+        if not good:
+            return f"{self.name}: no values"
+        return f"{self.name or 'values'}: {shown(good[0])}" + (f" to {shown(good[-1])}" if len(good) > 1 else "")
+
+
+@dataclass(frozen=True)
+class Band:
+    """The area between two curves."""
+
+    name: str
+    x: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    look: str = "band"
+
+    def path(self, across: Axis, up: Axis) -> str:
+        """The data of its path."""
+        both = [h if math.isfinite(lo) else math.nan for lo, h in zip(self.low, self.high, strict=True)]
+        out = ""
+        for top in _pieces(self.x, both):
+            inside = [i for i, x in enumerate(self.x) if top[0][0] <= x <= top[-1][0] and math.isfinite(self.low[i])]
+            bottom = [(self.x[inside[k]], self.low[inside[k]]) for k in thinned([self.low[i] for i in inside])]
+            out += _trace(top, across, up) + "L" + _trace(bottom[::-1], across, up)[1:] + "Z"
+        return out
+
+    def swatch(self) -> str:
+        """The data of its path in a legend, in a box of 24 by 10."""
+        return "M1 0h22v10h-22Z"
+
+    def said(self) -> str:
+        """What it is, in words."""
+        return self.name
+
+
+def _pieces(x: Sequence[float], y: Sequence[float]) -> list[list[tuple[float, float]]]:
+    """The curve thinned and cut at its gaps."""
+    out: list[list[tuple[float, float]]] = [[]]
+    for i in thinned(y):
+        if math.isfinite(x[i]) and math.isfinite(y[i]):
+            out[-1].append((x[i], y[i]))
+        elif out[-1]:
+            out.append([])
+    return [piece for piece in out if piece]
+
+
+def _trace(points: Sequence[tuple[float, float]], across: Axis, up: Axis) -> str:
+    return "M" + "L".join(f"{SIDE * across.place(x):.1f} {SIDE * (1 - up.place(y)):.1f}" for x, y in points)
+
+
+def chart(
+    title: str,
+    marks: Sequence[Line | Band],
+    across: Axis,
+    up: Axis,
+    *,
+    size: str = "",
+    levels: Sequence[tuple[str, float]] = (),
+    diagonal: str = "",
+) -> str:
+    """A figure of lines and bands.
+
+    Arguments:
+        title: what it shows.
+        marks: from back to front.
+        across, up: the axes.
+        size: a class of the style, `tall` or `square`, of a chart alone under a heading that is its title.
+        levels: names and values of dashed horizontal lines.
+        diagonal: name of the dashed line where both axes are equal; empty for none.
+    """
+    lines = [Line(name, "level", [across.low, across.high], [v, v]) for name, v in levels if math.isfinite(v)]
+    if diagonal:
+        lines.append(Line(diagonal, "level", [across.low, across.high], [across.low, across.high]))
+    drawn = [m for m in (*lines, *marks) if m.path(across, up)]
+    ys, xs = up.ticks(), across.ticks(7)
+    grid = "".join(f"M0 {SIDE * (1 - up.place(v)):.1f}h{SIDE:.0f}" for v, _ in ys)
+    paths = "".join(f'<path class="{m.look}" d="{m.path(across, up)}"/>' for m in drawn)
+    label = ". ".join([title, *(m.said() for m in drawn if m not in lines)])
+    keys = "".join(
+        f'<span class="key"><svg viewBox="0 0 24 10" aria-hidden="true"><path class="{m.look}" d="{m.swatch()}"/>'
+        f"</svg>{safe(m.name)}</span>"
+        for m in [*(m for m in drawn if m not in lines), *lines]
+        if m.name
+    )
+    ticks = "".join(f'<span class="y" style="bottom:{100 * up.place(v):.2f}%">{t}</span>' for v, t in ys)
+    ticks += "".join(f'<span class="x" style="left:{100 * across.place(v):.2f}%">{t}</span>' for v, t in xs)
+    ticks += f'<span class="of-y">{safe(up.label)}</span><span class="of-x">{safe(across.label)}</span>'
+    head = "" if size else f"<b>{safe(title)}</b>"
+    named = " named" if up.label else ""
+    gutter = max((len(t) for _, t in ys), default=1)
+    return (
+        f'<figure class="chart {size}{named}"><figcaption>{head}{keys}</figcaption>'
+        f'<div class="frame" style="--gutter:calc({gutter}ch + .7rem)"><div class="plot">'
+        f'<svg viewBox="0 0 {SIDE:.0f} {SIDE:.0f}" preserveAspectRatio="none" role="img" aria-label="{safe(label)}">'
+        f'<path class="grid" d="{grid}"/>{paths}</svg><div aria-hidden="true">{ticks}</div></div></div></figure>'
+    )
+
+
+def bars(rows: Sequence[tuple[str, float, float]]) -> str:
+    """Names, what was spent, and the limits (NaN for none) as bars."""
+    out = ""
+    for name, spent, limit in rows:
+        part = min(max(spent / limit, 0.0), 1.0) if limit > 0 and math.isfinite(spent) else math.nan
+        bar = f'<div aria-hidden="true"><i style="width:{100 * part:.1f}%"></i></div>' if part == part else ""
+        of = f"of {shown(limit)}" if math.isfinite(limit) else "no limit"
+        out += (
+            f'<tr><th scope="row">{safe(name)}</th><td class="bar">{bar}</td><td>{shown(spent)}</td><td>{of}</td></tr>'
+        )
+    return f'<table class="bars">{out}</table>'

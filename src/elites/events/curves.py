@@ -1,0 +1,116 @@
+"""The curves of a report: the reward, the evidence beside it, and the one against the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from .charts import Axis, Band, Line, chart
+from .record import Record
+
+__all__ = ["evidence_curves", "judge_curve", "reward_curve"]
+
+MOST = 12  # charts of columns that a method or a `Watch` has added
+USUAL = {
+    *(
+        "step",
+        "failures",
+        "nfe",
+        "rewards",
+        "grads",
+        "seconds",
+        "count",
+        "max",
+        "mean",
+        "q10",
+        "median",
+        "q90",
+        "best",
+    ),
+    *("shell", "final", "preview", "sd", "ties", "repeat", "network_seconds", "reward_seconds", "judge", "distance"),
+}
+
+
+def reward_curve(run: Record) -> str:
+    """The spread of the rewards of each step, and the best so far; empty if no step has any."""
+    x, (low, median, high, most, best) = run.steps, map(run.column, ("q10", "median", "q90", "max", "best"))
+    final = Line("finalist at full steps", "end", [run.final.get("step", math.nan)], [run.best], dots=True)
+    core = [v for v in (*median, *most, *best, *(final.y if run.final else [])) if math.isfinite(v)]
+    if not core:
+        return ""
+    depth = min(core) - (max(core) - min(core))  # a few very low rewards do not squeeze all the rest
+    below = [max(v, depth) for v in low if math.isfinite(v)]
+    marks: list[Line | Band] = [
+        Band("10 to 90 % of the step", x, low, high),
+        Line("median", "ink", x, median),
+        Line("best of the step", "thin", x, most),
+        Line("best so far", "main", x, best),
+        *([final] if run.final else []),
+    ]
+    prior = [("best prior sample", run.probe.get("max", math.nan))]
+    axis = Axis.around("reward", [*core, *below, *high])
+    out = chart("Reward by step", marks, _across(x), axis, size="tall", levels=prior)
+    clipped = any(v < axis.low for v in low)
+    return out + ('<p class="note">The band runs on below the frame.</p>' if clipped else "")
+
+
+def evidence_curves(run: Record) -> str:
+    """|z|^2/d, the distance to data, and every further column, each in a chart; empty if there are none."""
+    x = run.steps
+    out = [
+        _curve(x, title, run.column(name), [(level, 1.0)])
+        for name, title, level in (
+            ("shell", "|z|²/d of the best", "typical of the prior"),
+            ("distance", "Distance to data of the best", "like held-out data"),
+        )
+    ]
+    more = list(dict.fromkeys(name for row in run.rows for name in row if name not in USUAL))
+    out += [_curve(x, name, run.column(name), []) for name in more[:MOST]]
+    note = f'<p class="note">{len(more) - MOST} more columns are in history.jsonl.</p>' if len(more) > MOST else ""
+    return f'<div class="charts">{"".join(out)}</div>{note}' if any(out) else ""
+
+
+def judge_curve(run: Record) -> str:
+    """The judge against the reward, both of the best so far; empty without a judge."""
+    pairs = [(r, j) for r, j in zip(run.column("best"), run.column("judge"), strict=True) if _finite(r, j)]
+    path = list(dict.fromkeys(pairs))
+    if not path:
+        return ""
+    end = [(run.final["final"], run.final.get("judge", math.nan))] if run.final else []
+    x, y = ([p[i] for p in path] for i in (0, 1))
+    xs, ys = ([v for p in (*path, *end) if _finite(*p) for v in (p[i],)] for i in (0, 1))
+    spans, both = (max(xs) - min(xs), max(ys) - min(ys)), max(*xs, *ys) - min(*xs, *ys)
+    alike = max(spans) >= 0.3 * both  # else the two have scales of their own
+    across = Axis.around("reward of the best", [*xs, *ys] if alike else xs)
+    up = Axis.around("judge of the best", [*xs, *ys] if alike else ys)
+    marks = [
+        Line("best so far, by step", "main", x, y),
+        Line("each new best", "dots", x, y, dots=True),
+        Line("first", "ring", x[:1], y[:1], dots=True),
+        Line("last", "end", x[-1:], y[-1:], dots=True),
+    ]
+    if end:
+        marks.append(Line("finalist at full steps", "final", [end[0][0]], [end[0][1]], dots=True))
+    figure = chart(
+        "Judge against reward", marks, across, up, size="square", diagonal="judge = reward" if alike else ""
+    )
+    along = "along the diagonal" if alike else "that keeps rising"
+    return figure + (
+        f'<p class="note">The search never sees the judge. A path {along} is a gain that both of them find; one that '
+        "flattens or falls while the reward grows is a gain that only the reward finds.</p>"
+    )
+
+
+def _curve(x: list[float], title: str, y: list[float], levels: list[tuple[str, float]]) -> str:
+    if not any(map(math.isfinite, y)):
+        return ""
+    axis = Axis.around("", [*y, *(v for _, v in levels)], least=0.5 if levels else 0.0)
+    return chart(title, [Line("", "main", x, y)], _across(x), axis, levels=levels)
+
+
+def _across(x: Iterable[float]) -> Axis:
+    return Axis.around("step", x, pad=0.012, whole=True)
+
+
+def _finite(*values: float) -> bool:
+    return all(map(math.isfinite, values))

@@ -1,0 +1,70 @@
+"""Objects as pictures, where they are any."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+
+__all__ = ["pictures", "png", "strip"]
+
+SMALL, LARGE = 64, 160  # sides of a thumbnail in pixels
+
+
+def pictures(objects: Any) -> list[Image.Image]:
+    """Images of a batch `(n, C, H, W)` in [0, 1] with 1 or 3 channels, or of a list of such images or PIL images.
+
+    Objects of another kind give an empty list.
+    """
+    if isinstance(objects, list | tuple) and objects and all(isinstance(o, Image.Image) for o in objects):
+        return [o.convert("RGB") for o in objects]
+    if isinstance(objects, list | tuple) and objects and all(isinstance(o, Tensor | np.ndarray) for o in objects):
+        return [p for o in objects for p in pictures(o[None])]
+    if not isinstance(objects, Tensor | np.ndarray) or objects.ndim != 4 or objects.shape[1] not in (1, 3):
+        return []
+    array = objects.detach().float().cpu().numpy() if isinstance(objects, Tensor) else objects
+    pixels = (np.nan_to_num(array).clip(0, 1) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    return [Image.fromarray(p[..., 0] if p.shape[-1] == 1 else p) for p in pixels]
+
+
+def _thumbnail(image: Image.Image) -> Image.Image:
+    side = max(image.size)
+    if side < SMALL:
+        factor = -(-SMALL // side)
+        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    return (
+        image
+        if side <= LARGE
+        else image.resize(
+            (image.width * LARGE // side or 1, image.height * LARGE // side or 1), Image.Resampling.LANCZOS
+        )
+    )
+
+
+def strip(images: Sequence[Image.Image], rewards: Sequence[float]) -> bytes:
+    """PNG of thumbnails side by side, with their rewards in its text."""
+    small = [_thumbnail(image) for image in images]
+    out = Image.new(small[0].mode, (sum(i.width for i in small), max(i.height for i in small)))
+    left = 0
+    for image in small:
+        out.paste(image, (left, 0))
+        left += image.width
+    text = PngImagePlugin.PngInfo()
+    text.add_text("rewards", json.dumps([float(r) for r in rewards]))
+    return _encoded(out, text)
+
+
+def png(image: Image.Image) -> bytes:
+    """PNG of one image, tiny ones enlarged by a whole factor."""
+    return _encoded(_thumbnail(image) if max(image.size) < SMALL else image, None)
+
+
+def _encoded(image: Image.Image, text: PngImagePlugin.PngInfo | None) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=text)
+    return buffer.getvalue()

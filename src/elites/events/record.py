@@ -1,0 +1,135 @@
+"""What a run folder says of its run, finished or not, read without its model."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from ..store import Folder
+from .charts import number
+
+__all__ = ["Record"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run as its folder has it.
+
+    Attributes:
+        path: of the folder.
+        about: run.json.
+        result: result.json; empty if the run has not ended, or was resumed since it did.
+        rows: of the history, without those of finalists.
+        final: the row of the finalists, if it is the last.
+        failures: failures.jsonl.
+        rewards, keys: of the best objects, if the run has ended.
+        size: dimension of their noise; 0 if unknown.
+    """
+
+    path: Path
+    about: dict[str, Any]
+    result: dict[str, Any]
+    rows: list[dict[str, float]]
+    final: dict[str, float]
+    failures: list[dict[str, Any]]
+    rewards: list[float]
+    keys: list[list[int]]
+    size: int
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """The run in a folder.
+
+        Raises:
+            InputError: if there is none, or it is of a newer version.
+        """
+        told = _objects(path / "history.jsonl")
+        about = {} if told and not (path / "run.json").exists() else Folder(path).about()
+        every = [{name: number(v) for name, v in row.items()} for row in told]
+        result = next(iter(_objects(path / "result.json", whole=True)), {})
+        if every and number(result.get("nfe")) < every[-1].get("nfe", math.nan):
+            result = {}
+        return cls(
+            path,
+            about,
+            result,
+            [row for row in every if "final" not in row],
+            every[-1] if every and "final" in every[-1] else {},
+            _objects(path / "failures.jsonl"),
+            *(_kept(path / "best.safetensors") if result else ([], [], 0)),
+        )
+
+    def column(self, name: str) -> list[float]:
+        """A column of the history, NaN where it has no value."""
+        return [row.get(name, math.nan) for row in self.rows]
+
+    def last(self, name: str) -> float:
+        """The last number of a column, that of the finalists if they have one."""
+        values = [*self.column(name), self.final.get(name, math.nan)]
+        return next((v for v in reversed(values) if math.isfinite(v)), math.nan)
+
+    def spent(self, name: str) -> float:
+        """What was spent in all."""
+        return number(self.result[name]) if name in self.result else self.last(name)
+
+    @property
+    def steps(self) -> list[float]:
+        """The steps of the rows."""
+        return [row.get("step", float(i)) for i, row in enumerate(self.rows)]
+
+    @property
+    def best(self) -> float:
+        """The reward of the best object; NaN if there is none."""
+        told = number(self.result.get("best"))
+        return told if math.isfinite(told) else self.final.get("final", self.last("best"))
+
+    @property
+    def probe(self) -> dict[str, float]:
+        """The row of the probe; empty if there was none."""
+        return self.rows[0] if self.rows and self.rows[0].get("step") == 0 else {}
+
+    @property
+    def method(self) -> str:
+        """The name of the method."""
+        return str(self.about.get("method", "The run")).partition("(")[0]
+
+    @property
+    def failed(self) -> float:
+        """How many candidates failed."""
+        told = (row.get("failures", math.nan) for row in (*self.rows, self.final))
+        counted = max(sum(v for v in told if math.isfinite(v)), len(self.failures))
+        return number(self.result.get("failures", counted))
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing to resume."""
+        return bool(self.result) and self.result.get("stopped") != "interrupted"
+
+
+def _objects(file: Path, whole: bool = False) -> list[dict[str, Any]]:
+    """The JSON objects in a file, one a line or one in all, without what a kill has torn."""
+    found: list[Any] = []
+    if file.is_file():
+        text = file.read_text(encoding="utf-8", errors="replace")
+        for part in [text] if whole else text.split("\n"):
+            with suppress(ValueError, RecursionError):
+                found.append(json.loads(part))
+    return [row for row in found if isinstance(row, dict)]
+
+
+def _kept(file: Path) -> tuple[list[float], list[list[int]], int]:
+    """Rewards, keys and the size of the noise of the best objects."""
+    try:
+        with safe_open(file, "pt") as f:
+            rewards = f.get_tensor("reward").flatten().tolist()
+            keys = f.get_tensor("keys").reshape(-1, 2).tolist()
+            noisy = "z" in f.keys()  # noqa: SIM118 (no iterator)
+            return rewards, keys, math.prod(f.get_slice("z").get_shape()[1:]) if noisy else 0
+    except (SafetensorError, OSError, RuntimeError, ValueError):
+        return [], [], 0
