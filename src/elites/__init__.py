@@ -1,0 +1,77 @@
+"""Steer pretrained diffusion and flow models toward any objective at inference time, and show that it is real.
+
+import elites as el
+
+target = el.Target(el.priors.digits(), lambda images: images.mean((1, 2, 3)), walk=el.Plain(steps=10))
+result = el.run(el.Elites(), target, el.Budget(nfe=10_000))
+image = target.prior.decode(result.best.x)
+"""
+
+__version__ = "0.1.0.dev0"
+
+from . import diagnose, kernel, priors, rewards, schedule, search
+from .diagnose import DistanceToData, Watch
+from .events import Checkpoint, Progress, Report, resume
+from .kernel import DDIM
+from .probe import Probe
+from .rewards import per_sample
+from .run import Final, iterate, run
+from .schedule import EDM, VE, X0, Eps, Flow, Pair, Score, Table, V, Velocity, VPCosine, VPLinear
+from .scoring import Raise, Retry, RewardError, Worst
+from .search import Elites, RandomSearch, ZeroOrder
+from .store import Folder, StoreError
+from .stream import Stream
+from .target import Target
+from .templates import Plain, Search, Walk
+from .types import Budget, InputError, Result, Samples
+
+__all__ = [
+    "DDIM",
+    "EDM",
+    "VE",
+    "X0",
+    "Budget",
+    "Checkpoint",
+    "DistanceToData",
+    "Elites",
+    "Eps",
+    "Final",
+    "Flow",
+    "Folder",
+    "InputError",
+    "Pair",
+    "Plain",
+    "Probe",
+    "Progress",
+    "Raise",
+    "RandomSearch",
+    "Report",
+    "Result",
+    "Retry",
+    "RewardError",
+    "Samples",
+    "Score",
+    "Search",
+    "StoreError",
+    "Stream",
+    "Table",
+    "Target",
+    "V",
+    "VPCosine",
+    "VPLinear",
+    "Velocity",
+    "Walk",
+    "Watch",
+    "Worst",
+    "ZeroOrder",
+    "diagnose",
+    "iterate",
+    "kernel",
+    "per_sample",
+    "priors",
+    "resume",
+    "rewards",
+    "run",
+    "schedule",
+    "search",
+]

@@ -1,0 +1,5 @@
+"""`python -m elites`."""
+
+from .cli import main
+
+main()

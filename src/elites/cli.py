@@ -1,0 +1,298 @@
+"""The command line: `elites demo`, `run`, `resume`, `report`, `list`.
+
+Exit codes: 0 finished, 1 the run failed, 2 bad input, 130 interrupted (the run can be resumed).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .events import Checkpoint, Progress, resume, write_report
+from .run import Subscriber, run
+from .scoring import RewardError
+from .search import RandomSearch
+from .store import Folder, StoreError, write
+from .study import Study, StudyError, load, shortened
+from .types import Budget, InputError, Result
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Steer pretrained diffusion models toward a reward, and see that the result is real.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+errors = Console(stderr=True, highlight=False)
+
+Nfe = Annotated[int | None, typer.Option(help="Network evaluations to spend, counted per object.")]
+Seconds = Annotated[float | None, typer.Option(help="Wall time to spend.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the run.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the run; a new one under runs/ by default.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
+Threads = Annotated[int, typer.Option(help="CPU threads; 1 gives the same bits on every machine of a kind.", min=1)]
+
+
+@dataclass
+class Interrupt:
+    """Ctrl-C: the first one ends the run after its step, the second one at once."""
+
+    seen: bool = False
+
+    def __call__(self) -> bool:
+        return self.seen
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Catch Ctrl-C for a while."""
+
+        def note(number: int, frame: Any) -> None:
+            if self.seen:
+                raise KeyboardInterrupt
+            self.seen = True
+            errors.print("Finishing the step; Ctrl-C again stops at once.")
+
+        before = signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+@app.command("run")
+def run_command(
+    study: Annotated[Path, typer.Argument(help="Python file that defines target and method.")],
+    nfe: Nfe = None,
+    seconds: Seconds = None,
+    seed: Seed = None,
+    out: Out = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = 1,
+) -> None:
+    """Run a study, save it in a folder, and write its report."""
+    torch.set_num_threads(threads)
+    _finish(*_fresh(load(study), nfe, seconds, seed, out, quiet), as_json)
+
+
+@app.command()
+def demo(
+    nfe: Nfe = None,
+    seconds: Seconds = None,
+    seed: Seed = None,
+    out: Out = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = 1,
+) -> None:
+    """Steer the bundled digits prior toward a clear 3, against best-of-N at the same budget."""
+    torch.set_num_threads(threads)
+    study = load(Path(str(files("elites") / "demo.py")))
+    budget, start = _budget(study.budget, nfe, seconds), study.seed if seed is None else seed
+    stop = Interrupt()
+    if not quiet:
+        errors.print("Best of N: the best of fresh prior samples.")
+    with stop.watching():
+        shown = [] if quiet else [Progress()]
+        baseline = run(RandomSearch(), study.target, budget, start, on=[*study.on, *shown], stop=stop)
+    if stop.seen:
+        raise KeyboardInterrupt
+    if not quiet:
+        errors.print("Elites: learn which noise the best samples come from.")
+    folder, result = _fresh(study, nfe, seconds, seed, out, quiet)
+    if result.stopped == "interrupted" or as_json:
+        _finish(folder, result, as_json, {"best_of_n": _summary(baseline)})
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for name in ("reward", "judge", "|z|^2/d", "distance", "evaluations", "seconds"):
+        table.add_column(name, justify="right")
+    for name, r in (("best of N", baseline), ("Elites", result)):
+        s = _summary(r)
+        numbers = (f"{s[k]:.2f}" for k in ("best", "judge", "shell", "distance"))
+        table.add_row(name, *numbers, f"{s['nfe']:,}", f"{s['seconds']:.1f}")
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        "\nThe judge is a classifier that the search never sees; |z|^2/d of 1 is typical noise; a distance to the "
+        "data of 1 is like held-out digits.",
+        soft_wrap=True,
+    )
+    _finish(folder, result, as_json)
+
+
+@app.command("resume")
+def resume_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    nfe: Nfe = None,
+    seconds: Seconds = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = 1,
+) -> None:
+    """Go on with a run that was interrupted or killed, to the same bits."""
+    torch.set_num_threads(threads)
+    held = Folder.open(folder)
+    about = held.about()
+    copy = folder / "study.py"
+    if about.get("study") is None or not copy.is_file():
+        raise InputError(f"{folder} holds no study: go on from Python with elites.resume.")
+    study = load(Path(about["study"]), copy.read_text(encoding="utf-8"))
+    stop = Interrupt()
+    on: list[Subscriber] = [*study.on, *([] if quiet else [Progress()])]
+    budget = _budget(Budget(**about["budget"]), nfe, seconds)
+    with stop.watching(), _own_failures(study, folder):
+        result = resume(held, study.method, study.target, budget, on=on, final=study.final, stop=stop)
+    _finish(folder, result, as_json)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
+    """Write report.html of a run again."""
+    Folder(folder).about()
+    print(write_report(folder))
+
+
+@app.command("list")
+def list_command(
+    folder: Annotated[Path, typer.Argument(help="Folder that holds runs.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """List the runs in a folder."""
+    found = [_line(path.parent) for path in sorted(folder.glob("*/run.json"))]
+    if as_json:
+        print(json.dumps(found))
+        return
+    if not found:
+        print(f"There are no runs in {folder}.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in found[0]:
+        table.add_column(name, justify="left" if name in ("run", "status") else "right")
+    for line in found:
+        table.add_row(*("" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in line.values()))
+    Console(highlight=False).print(table)
+
+
+def _line(path: Path) -> dict[str, Any]:
+    """What `elites list` says of one run."""
+    rows = Folder(path).history()
+    last = rows[-1] if rows else {}
+    ended = path / "result.json"
+    stopped = json.loads(ended.read_text())["stopped"] if ended.is_file() else "not finished"
+    best = last.get("final", last.get("best"))
+    return {
+        "run": path.name,
+        "status": stopped.partition(":")[0],
+        "step": last.get("step"),
+        "best": best,
+        "nfe": last.get("nfe"),
+        "seconds": last.get("seconds"),
+    }
+
+
+def _budget(given: Budget, nfe: int | None, seconds: float | None) -> Budget:
+    changes: dict[str, Any] = {"nfe": nfe, "seconds": seconds}
+    return replace(given, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _fresh(
+    study: Study, nfe: int | None, seconds: float | None, seed: int | None, out: Path | None, quiet: bool
+) -> tuple[Path, Result]:
+    """Run a study in a new folder."""
+    budget = _budget(study.budget, nfe, seconds)
+    folder = Folder.create(out if out is not None else _unused(study.path.stem))
+    stop = Interrupt()
+    try:
+        write(folder.path / "study.py", study.source.encode())
+        keep = Checkpoint(folder, study=str(study.path.resolve()))
+        on: list[Subscriber] = [*study.on, *([] if quiet else [Progress()]), keep]
+        start = study.seed if seed is None else seed
+        with stop.watching(), _own_failures(study, folder.path):
+            result = run(study.method, study.target, budget, start, on=on, final=study.final, stop=stop)
+    except InputError:
+        folder.discard()
+        raise
+    finally:
+        folder.close()
+    return folder.path, result
+
+
+def _unused(stem: str) -> Path:
+    """runs/stem, or the first of runs/stem-2, runs/stem-3, ... that is not there."""
+    names = (f"{stem}-{i}" if i > 1 else stem for i in range(1, 1_000_000))
+    return next(path for name in names if not (path := Path("runs") / name).exists())
+
+
+@contextmanager
+def _own_failures(study: Study, folder: Path) -> Iterator[None]:
+    """Tell the failures of a user's network from ours."""
+    try:
+        yield
+    except (InputError, RewardError, StoreError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        errors.print(shortened(error, lambda frame: frame == str(study.path)), markup=False)
+        raise RewardError(
+            f"The run failed with {type(error).__name__}; mend the cause, then 'elites resume {folder}'."
+        ) from None
+
+
+def _summary(result: Result) -> dict[str, Any]:
+    last = result.history[-1] if result.history else {}
+    evidence = {name: last[name] for name in ("judge", "shell", "distance") if name in last}
+    best = float(result.best.reward[0]) if len(result.best) else None
+    meter = {name: getattr(result.meter, name) for name in ("nfe", "rewards", "seconds")}
+    return {"best": best} | evidence | meter | {"failures": len(result.failures), "stopped": result.stopped}
+
+
+def _finish(folder: Path, result: Result, as_json: bool, more: dict[str, Any] | None = None) -> None:
+    """Write the report, say where it is, and leave with 130 if the run was interrupted."""
+    page = write_report(folder)
+    if as_json:
+        print(json.dumps(_summary(result) | {"run": str(folder), "report": str(page)} | (more or {})))
+    else:
+        print(f"report: {page}")
+    if result.stopped == "interrupted":
+        errors.print(f"Interrupted; go on with: elites resume {folder}", soft_wrap=True)
+        raise typer.Exit(130)
+
+
+def main() -> None:
+    """Run the command line; every expected error is one sentence."""
+    code = 0
+    try:
+        app(prog_name="elites")
+    except StudyError as error:
+        errors.print(error.trace, markup=False, soft_wrap=True)
+        code = _say(error, 2)
+    except (InputError, ImportError) as error:
+        code = _say(error, 2)
+    except (RewardError, StoreError) as error:
+        code = _say(error, 1)
+    except KeyboardInterrupt:
+        code = _say("Stopped; 'elites list' shows the runs that can be resumed.", 130)
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _say(what: object, code: int) -> int:
+    errors.print(f"elites: {what}", markup=False, soft_wrap=True)
+    return code

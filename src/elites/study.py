@@ -1,0 +1,129 @@
+"""A study is a plain Python file that defines `target` and `method`, and optionally more.
+
+target   what to search: a `Target`
+method   how: any method
+budget   a `Budget`, unless the command line gives one
+judge    a callable on a batch of objects that the search never sees
+final    a `Final`, to render the finalists with another walk
+on       a list of subscribers, such as `Watch`
+seed     0 by default
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .diagnose import Watch
+from .run import Final, Subscriber
+from .target import Target
+from .types import Budget, InputError, Method
+
+__all__ = ["Study", "StudyError", "load", "shortened"]
+
+
+class StudyError(InputError):
+    """The study's own code failed; `trace` is its traceback, without frames that are not the user's."""
+
+    def __init__(self, message: str, trace: str) -> None:
+        super().__init__(message)
+        self.trace = trace
+
+
+@dataclass
+class Study:
+    """What a study file defines, with its source."""
+
+    path: Path
+    source: str
+    target: Target
+    method: Method
+    budget: Budget
+    final: Final | None
+    on: list[Subscriber]
+    seed: int
+
+
+def load(path: str | Path, source: str | None = None) -> Study:
+    """Run a study file and check what it defines.
+
+    Arguments:
+        path: of the file.
+        source: its text, if not what the file says now: the copy in a run folder.
+
+    Raises:
+        InputError: if there is no such file, or a name is missing or of the wrong kind.
+        StudyError: if its code fails.
+    """
+    path = Path(path)
+    if source is None:
+        if not path.is_file():
+            raise InputError(f"There is no study {path}: give a Python file that defines target and method.")
+        try:
+            source = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"The study {path} cannot be read ({error}): give a Python file in UTF-8.") from None
+    names = _execute(path, source)
+    target = _the(path, names, "target", Target)
+    method: Any = names.get("method")
+    if not all(callable(getattr(method, verb, None)) for verb in ("init", "step", "done", "cost")):
+        raise InputError(f"{path} defines no method: add a line such as method = elites.Elites().")
+    budget = _the(path, names, "budget", Budget, Budget())
+    final = _the(path, names, "final", Final, None)
+    seed = _the(path, names, "seed", int, 0)
+    on, judge = names.get("on", []), names.get("judge")
+    if not isinstance(on, list | tuple) or not all(callable(f) for f in on):
+        raise InputError(f"{path} defines on as {type(on).__name__}: give a list of subscribers.")
+    if judge is not None and not callable(judge):
+        raise InputError(f"{path} defines judge as {type(judge).__name__}: give a callable on a batch of objects.")
+    watch: list[Subscriber] = [] if judge is None else [Watch({"judge": judge})]
+    return Study(path, source, target, method, budget, final, [*watch, *on], seed)
+
+
+def _the(path: Path, names: dict[str, Any], name: str, kind: type, *default: Any) -> Any:
+    value = names.get(name, *default)
+    if name not in names and default:
+        return value
+    if not isinstance(value, kind) or isinstance(value, bool):
+        what = f"defines {name} as {type(value).__name__}" if name in names else f"defines no {name}"
+        raise InputError(
+            f"{path} {what}: it should be of elites.{kind.__name__}."
+            if kind is not int
+            else f"{path} {what}: give a whole number."
+        )
+    return value
+
+
+def _execute(path: Path, source: str) -> dict[str, Any]:
+    module = ModuleType("study")
+    module.__file__ = str(path)
+    sys.modules["study"] = module  # dataclasses and pickles look it up
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
+        raise StudyError(
+            f"The study {path} stopped with {type(error).__name__}{': ' if reason else ''}{reason}: mend it and "
+            "run it again.",
+            shortened(error, lambda frame: frame == str(path)),
+        ) from None
+    return module.__dict__
+
+
+def shortened(error: BaseException, mine: Callable[[str], bool], most: int = 6) -> str:
+    """A traceback from the first frame whose file is `mine` on, at most the last few frames."""
+    trace = traceback.TracebackException.from_exception(error)
+    first = next((i for i, frame in enumerate(trace.stack) if mine(frame.filename)), len(trace.stack))
+    trace.stack = traceback.StackSummary.from_list(trace.stack[first:][-most:])
+    trace.__cause__ = trace.__context__ = None
+    return "".join(trace.format()).rstrip()
