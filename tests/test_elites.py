@@ -1,0 +1,177 @@
+"""Searches against what is known exactly: order statistics, drift laws, and optima on the shell."""
+
+import math
+
+import pytest
+import torch
+
+import elites as el
+from elites.search import Anywhere, Diagonal, LowRank, Natural, Shell, Typical
+from elites.search.refit import Law
+
+ONE = 1024
+
+
+def coordinate(d, i=0):
+    return el.Target(el.priors.OneStep(lambda z: z, (d,)), lambda z: z[:, i], batch=64)
+
+
+def results(method, target, budget, seeds=range(20, 24)):
+    return [el.run(method, target, budget, seed) for seed in seeds]
+
+
+def test_best_of_n_is_the_largest_of_n_normals():
+    n, seeds = 640, range(20, 60)
+    best = torch.cat([r.best.reward for r in results(el.RandomSearch(64), coordinate(4), el.Budget(rewards=n), seeds)])
+    grid = torch.linspace(-8, 8, 200_001, dtype=torch.float64)
+    cdf = torch.special.ndtr(grid) ** n
+    density = cdf.diff()
+    middle = (grid[1:] + grid[:-1]) / 2
+    mean = float((middle * density).sum())
+    sd = float(((middle - mean).square() * density).sum().sqrt())
+    assert abs(float(best.mean()) - mean) < 4 * sd / math.sqrt(len(best))
+
+
+def test_elites_finds_one_coordinate_among_1024_on_the_shell():
+    for r in results(el.Elites(), coordinate(ONE), el.Budget(rewards=640)):
+        assert float(r.best.reward) >= 10
+        assert abs(r.history[-1]["shell"] - 1) < 0.05
+
+
+def test_the_published_loop_stays_below_best_of_n_there():
+    budget = el.Budget(rewards=640)
+    loop = torch.cat([r.best.reward for r in results(el.Elites.published(), coordinate(ONE), budget)])
+    chance = torch.cat([r.best.reward for r in results(el.RandomSearch(), coordinate(ONE), budget)])
+    assert loop.mean() < chance.mean()
+
+
+def test_without_a_guard_the_reward_is_bought_off_the_shell():
+    for r in results(el.Elites(guard=Anywhere()), coordinate(64), el.Budget(rewards=1000)):
+        assert r.history[-1]["shell"] > 3
+
+
+# at a fixed cosine c a climb ends where no neighbour is better: with a few hundred tries at d = 64, near 0.9
+@pytest.mark.parametrize(
+    ("method", "share"), [(el.Elites(), 0.95), (el.Elites(16, Shell(), keep=4), 0.95), (el.ZeroOrder(4), 0.85)]
+)
+def test_a_linear_reward_approaches_its_optimum_on_the_shell(method, share):
+    """The most that w.z can be on |z|^2 = d is |w| sqrt(d)."""
+    d = 64
+    w = torch.randn(d, generator=torch.Generator().manual_seed(1))
+    target = el.Target(el.priors.OneStep(lambda z: z, (d,)), lambda z: z @ w, batch=64)
+    for r in results(method, target, el.Budget(rewards=2000)):
+        assert share * w.norm() * math.sqrt(d) < float(r.best.reward) <= w.norm() * math.sqrt(d) * (1 + 1e-5)
+
+
+def neutral(refit, steps, d=4096, population=32, unbiased=False):
+    """Mean variance and |mu|^2/d of a law that is refitted to candidates in random order."""
+    law, generator = Law.prior(d), torch.Generator().manual_seed(3)
+    for _ in range(steps):
+        z = law.draw(torch.randn(population, d, generator=generator))
+        law = refit(law, z, population)
+        if unbiased:
+            k = round(0.25 * population)
+            law = Law(law.mean, law.std * math.sqrt(k / (k - 1)), law.factor)
+    return float(law.std.square().mean()), float(law.mean.square().mean())
+
+
+def test_a_diagonal_refit_loses_variance_by_drift_alone():
+    """E v_T = (1 - 1/K)^T, and what is lost moves into the mean."""
+    k, steps, d = 8, 20, 4096
+    variance, mean = neutral(Diagonal(), steps, d)
+    assert abs(variance - (1 - 1 / k) ** steps) < 4 * 0.2 / math.sqrt(d)
+    assert abs(variance + mean - 1) < 4 * 1.5 / math.sqrt(d)
+
+
+def test_an_unbiased_refit_grows_the_norm():
+    """E |z|^2 / d = 1 + T / K."""
+    variance, mean = neutral(Diagonal(), 20, unbiased=True)
+    assert 3.0 < variance + mean < 4.0  # 3.5 expected, with heavy tails
+
+
+@pytest.mark.parametrize("refit", [Natural(), Shell(), LowRank()])
+def test_refits_under_the_guard_keep_the_energy_of_the_prior(refit):
+    d, generator, guard = 256, torch.Generator().manual_seed(4), Typical()
+    law = Law.prior(d)
+    for _ in range(30):
+        e = torch.randn(16, d + law.factor.shape[1], generator=generator)
+        z = guard.place(law.draw(e))
+        law = refit(law, z[z[:, 0].argsort(descending=True)], 16)
+        law = law.scaled(guard.scale(law.energy, d))
+        assert torch.isclose(law.energy, torch.tensor(float(d)), rtol=1e-4)
+        assert torch.allclose(z.square().sum(1), torch.tensor(float(d)), rtol=1e-4)
+
+
+def test_in_few_dimensions_the_guard_is_a_cap_at_the_chi_square_quantile():
+    z = Typical().place(torch.randn(200_000, 3, generator=torch.Generator().manual_seed(5)))
+    norm2 = z.square().sum(1)
+    exact = 11.3449  # 99 % of a chi-square law with 3 degrees of freedom
+    assert abs(float(norm2.max()) - exact) < 0.05
+    share = float((norm2 > float(norm2.max()) - 1e-4).double().mean())
+    assert abs(share - 0.01) < 4 * math.sqrt(0.01 * 0.99 / 200_000) + 0.0005
+
+
+def test_the_shell_refit_does_not_depend_on_the_axes():
+    d, generator = 64, torch.Generator().manual_seed(6)
+    turn = torch.linalg.qr(torch.randn(d, d, generator=generator)).Q
+    z = torch.randn(16, d, generator=generator)
+    one, two = Shell()(Law.prior(d), z, 16), Shell()(Law.prior(d), z @ turn, 16)
+    assert torch.allclose(one.mean @ turn, two.mean, atol=1e-5)
+    assert torch.allclose(one.std, two.std, atol=1e-5)
+
+
+def test_mirrored_candidates_come_in_pairs_and_any_slice_is_the_same():
+    method, target, stream = el.Elites(guard=Anywhere()), coordinate(8), el.Stream(1).at(step=2)
+    state = method.init(target, stream)
+    z = method.ask(state, stream, range(8))
+    assert torch.allclose(z[0::2], -z[1::2])
+    assert torch.equal(method.ask(state, stream, [5, 2]), z[[5, 2]])
+
+
+def test_a_stalled_round_starts_again_from_the_prior_and_loses_nothing():
+    method = el.Elites(restart=el.search.Restart(patience=3))
+    target = el.Target(el.priors.OneStep(lambda z: z, (8,)), lambda z: -(z[:, 0] > 9).float() - 1)
+    state = method.init(target, el.Stream(0))
+    for step in range(1, 5):
+        stream = el.Stream(0).at(step=step)
+        state = method.tell(state, range(8), torch.zeros(8), stream)
+        assert torch.equal(state.law.mean, torch.zeros(8)) == (step == 4)
+    r = el.run(method, coordinate(8), el.Budget(rewards=800), seed=2)
+    best = [row["best"] for row in r.history]
+    assert best == sorted(best)
+
+
+def test_zero_order_never_loses_its_incumbent_nor_scores_it_again():
+    seen = []
+
+    def reward(z):
+        seen.extend(map(tuple, z.tolist()))
+        return z[:, 0]
+
+    target = el.Target(el.priors.OneStep(lambda z: z, (64,)), reward, batch=4)
+    r = el.run(el.ZeroOrder(population=4), target, el.Budget(rewards=200), seed=1, probe=None)
+    assert len(set(seen)) == len(seen) == 200
+    assert [row["best"] for row in r.history] == sorted(row["best"] for row in r.history)
+    z = r.best.z[0]
+    y = el.ZeroOrder(population=4).ask(r.state, el.Stream(1).at(step=99), range(4))
+    cosines = torch.nn.functional.cosine_similarity(y, r.state.pivot[None])
+    assert torch.allclose(cosines, torch.tensor(0.95), atol=1e-5)
+    assert torch.allclose(y.norm(dim=1), z.norm(), rtol=1e-4)
+
+
+def test_failures_never_become_elites():
+    def reward(z):
+        return torch.where(z[:, 0] > 0.5, torch.nan, z[:, 0])
+
+    target = el.Target(el.priors.OneStep(lambda z: z, (64,)), reward, batch=8)
+    r = el.run(el.Elites(), target, el.Budget(rewards=800), seed=1)
+    assert r.meter.failures == len(r.failures) > 0
+    assert 0.3 < float(r.best.reward) <= 0.5
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: el.Elites(3), lambda: el.Elites(8, keep=9), lambda: el.ZeroOrder(cosine=1.0)]
+)
+def test_options_out_of_range_are_a_sentence(make):
+    with pytest.raises(el.InputError):
+        make()

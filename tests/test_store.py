@@ -1,0 +1,181 @@
+"""Run folders under stress: damaged files, a full disk, two processes, and states of every form."""
+
+import errno
+import json
+import os
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+import elites as el
+from elites import store
+from elites.packing import pack, unpack
+from elites.types import Failure, Meter, Setup
+
+
+def target():
+    return el.Target(el.priors.mixture(torch.eye(3), 0.4), lambda x: x[:, 0], walk=el.Plain(steps=3))
+
+
+METHOD = el.Elites(population=4)
+
+
+def interrupted(folder, steps=4):
+    """A run stopped after some steps, saved at each."""
+    count = iter(range(steps))
+    return el.run(
+        METHOD,
+        target(),
+        el.Budget(steps=10),
+        seed=5,
+        on=[el.Checkpoint(folder, seconds=0)],
+        stop=lambda: next(count, None) is None,
+    )
+
+
+@dataclass
+class Inner:
+    weight: torch.Tensor
+    note: str
+
+
+class Net:
+    def __init__(self, value):
+        self.value = value
+
+    def state_dict(self):
+        return {"value": self.value}
+
+    def load_state_dict(self, state):
+        self.value = state["value"]
+
+
+@dataclass
+class Everything:
+    number: float
+    empty: None
+    flags: tuple
+    inner: Inner
+    table: dict
+    net: Net
+    maybe: torch.Tensor | None
+
+
+def test_a_state_of_every_kind_of_field_comes_back_the_same():
+    net = Net(torch.tensor([1.5]))
+    state = Everything(
+        -torch.inf, None, (True, 2, "x"), Inner(torch.arange(3), "n"), {"a": torch.ones(2)}, net, torch.zeros(0, 4)
+    )
+    tensors = {}
+    text = json.dumps(pack(state, "state", tensors))
+    like = Everything(0.0, None, (), Inner(torch.zeros(3), ""), {}, Net(torch.zeros(1)), None)
+    back = unpack(json.loads(text), like, tensors)
+    assert (back.number, back.empty, back.flags, back.inner.note) == (-torch.inf, None, (True, 2, "x"), "n")
+    assert torch.equal(back.inner.weight, state.inner.weight)
+    assert torch.equal(back.table["a"], torch.ones(2))
+    assert torch.equal(back.net.value, torch.tensor([1.5]))
+    assert back.maybe.shape == (0, 4)
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_the_last_state(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    interrupted(folder)
+    before = (folder / "state.safetensors").read_bytes()
+    sync, room = os.fsync, iter(range(7))
+
+    def full(descriptor):
+        if next(room, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.os, "fsync", full)
+        with pytest.raises(el.StoreError, match="No space left on device"):
+            el.resume(folder, METHOD, target())
+    assert (folder / "state.safetensors").stat().st_size >= len(before) // 2
+    assert not list(folder.glob(".*.tmp"))
+    resumed = el.resume(folder, METHOD, target())
+    whole = el.run(METHOD, target(), el.Budget(steps=10), seed=5)
+    assert torch.equal(resumed.best.x, whole.best.x)
+    assert [r["best"] for r in resumed.history] == [r["best"] for r in whole.history]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "garbage", "another run"])
+def test_a_damaged_or_foreign_state_is_a_sentence_and_is_not_touched(damage, tmp_path):
+    folder = tmp_path / "run"
+    interrupted(folder)
+    file = folder / "state.safetensors"
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-7])
+    elif damage == "garbage":
+        file.write_bytes(b"not a state")
+    elif damage == "foreign":
+        from safetensors.torch import save_file
+
+        save_file({"x": torch.ones(2)}, file)
+    else:
+        el.run(METHOD, target(), el.Budget(steps=3), seed=6, on=[el.Checkpoint(tmp_path / "other", seconds=0)])
+        file.write_bytes((tmp_path / "other" / "state.safetensors").read_bytes())
+    left = file.read_bytes()
+    with pytest.raises(el.InputError, match="damaged or belongs to another run"):
+        el.resume(folder, METHOD, target())
+    assert file.read_bytes() == left
+
+
+def test_another_method_or_reward_is_refused(tmp_path):
+    interrupted(tmp_path / "run")
+    with pytest.raises(el.InputError, match="has method"):
+        el.resume(tmp_path / "run", el.Elites(population=6), target())
+    other = target().with_walk(el.Plain(steps=4))
+    with pytest.raises(el.InputError, match="has target"):
+        el.resume(tmp_path / "run", METHOD, other)
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    interrupted(tmp_path / "run")
+    file = tmp_path / "run" / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema": 99}))
+    with pytest.raises(el.InputError, match="newer elites"):
+        el.resume(tmp_path / "run", METHOD, target())
+
+
+def test_a_folder_in_use_is_refused_and_free_again_after_close(tmp_path):
+    held = el.Folder.create(tmp_path / "run")
+    held.begin(Setup(METHOD, target(), el.Budget(steps=1), 0))
+    with pytest.raises(el.InputError, match=f"process {os.getpid()}"):
+        el.Folder.open(tmp_path / "run")
+    held.close()
+    el.Folder.open(tmp_path / "run").close()
+
+
+def test_rows_past_the_last_state_are_cut_on_resume(tmp_path):
+    folder = tmp_path / "run"
+    result = interrupted(folder)
+    with (folder / "history.jsonl").open("a") as f:
+        f.write('{"step": 77, "best": 1e9}\n{"step": 78, "be}')
+    held = el.Folder.open(folder)
+    assert [r["step"] for r in held.history()][-1] == 77  # a torn line is no row
+    start = held.load(METHOD.init(target(), el.Stream(5)))
+    held.close()
+    assert [r["step"] for r in start.history] == [r["step"] for r in result.history]
+
+
+def test_failures_are_saved_with_their_keys(tmp_path):
+    folder = el.Folder.create(tmp_path / "run")
+    folder.begin(Setup(METHOD, target(), el.Budget(steps=1), 0))
+    state = METHOD.init(target(), el.Stream(0))
+    folder.save(3, state, Meter(nfe=7, seconds=1.5), None, [{"step": 3}], [Failure(3, 1, "it is NaN")])
+    start = folder.load(state)
+    folder.close()
+    assert (start.step, start.spent, start.best) == (3, Meter(nfe=7, seconds=1.5), None)
+    assert start.failures == [Failure(3, 1, "it is NaN")]
+
+
+def test_a_longer_budget_goes_on_from_the_end(tmp_path):
+    folder = tmp_path / "run"
+    el.run(METHOD, target(), el.Budget(steps=4), seed=5, on=[el.Checkpoint(folder, seconds=0)])
+    longer = el.resume(folder, METHOD, target(), el.Budget(steps=10))
+    whole = el.run(METHOD, target(), el.Budget(steps=10), seed=5)
+    assert torch.equal(longer.best.x, whole.best.x)
+    assert json.loads((folder / "run.json").read_text())["budget"]["steps"] == 10
