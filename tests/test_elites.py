@@ -141,6 +141,12 @@ def test_a_stalled_round_starts_again_from_the_prior_and_loses_nothing():
     assert best == sorted(best)
 
 
+def test_the_population_follows_its_schedule_and_the_budget_counts_it():
+    sizes = el.search.Geometric(0.5, least=4)
+    r = el.run(el.Elites(20, sizes=sizes), coordinate(8), el.Budget(rewards=20 + 10 + 5 + 4 + 3), seed=2, probe=None)
+    assert [row["count"] for row in r.history] == [20, 10, 5, 4]
+
+
 def test_zero_order_never_loses_its_incumbent_nor_scores_it_again():
     seen = []
 

@@ -1,0 +1,190 @@
+"""What the tests share: exact priors, a reward, stubs that count, and comparison to the bit."""
+
+import json
+import random
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from elites import DDIM, Flow, Plain, Result, Stream, Target, Worst
+from elites.packing import pack
+from elites.priors import CFG, GaussianPrior, OneStep, gaussian, mixture, subspace
+from elites.schedule import Eps, Velocity
+
+SOURCE = Path(__file__).parents[1] / "src" / "elites"
+CLOCKS = ("seconds", "network_seconds", "reward_seconds")
+FLOAT64 = {"dtype": torch.float64}
+WORST = Worst()
+
+
+def normal(*shape, seed=0):
+    """Standard normal float64, without a global generator."""
+    return torch.from_numpy(np.random.Generator(np.random.Philox(seed)).standard_normal(shape))
+
+
+def humps(d=6, components=3, **changes):
+    """A mixture in d dimensions."""
+    return mixture(2 * normal(components, d), torch.tensor([0.3, 0.5, 0.8])[:components], **changes)
+
+
+def plane(d=64, **changes):
+    """A mixture on a plane in d dimensions."""
+    frame = torch.linalg.qr(normal(d, 2, seed=1)).Q
+    return subspace(frame, torch.tensor([[2.0, 0.0], [-1.0, 1.0]]), 0.5, **changes)
+
+
+def bell(d=6, **changes):
+    """A normal law with correlations."""
+    root = normal(d, d, seed=2) / d**0.5
+    return gaussian(normal(d, seed=3), root @ root.T + 0.1 * torch.eye(d, **FLOAT64), **changes)
+
+
+@dataclass(frozen=True, eq=False)
+class Net:
+    """The exact network of a law: what a perfect network would predict."""
+
+    law: object
+    predicts: object
+
+    def __call__(self, x, t):
+        return self.predicts.of(self.law.denoise(x, t[0].double()), x, self.law.schedule, t[0].double())
+
+
+def exact(law, predicts, **changes):
+    """A `GaussianPrior` whose network is exact."""
+    return GaussianPrior(Net(law, predicts), law.shape, law.schedule, predicts, kernel=law.kernel, **changes)
+
+
+def words(x0):
+    """A list of strings, as long as the first number is large."""
+    return ["a" * int(10 + 3 * v) for v in x0[:, 0].clamp(-3, 3)]
+
+
+PRIORS = {
+    "mixture": humps(),
+    "mixture, SDE on a flow": humps(schedule=Flow(), kernel=DDIM(1.0)),
+    "gaussian": bell(),
+    "plane": plane(),
+    "network of eps": exact(humps(), Eps()),
+    "network of velocity": exact(humps(schedule=Flow()), Velocity()),
+    "guided": CFG(humps(), bell(), 2.0),
+    "one step": OneStep(words, (6,)),
+}
+
+
+def hill(x):
+    """A reward made of elementwise operations alone, so that no batch changes its bits."""
+    return x[:, 0] - (x[:, 1] - 1) * (x[:, 1] - 1)
+
+
+def half_nan(x):
+    """`hill`, and no number where the second coordinate is positive."""
+    return torch.where(x[:, 1] > 0, torch.nan, hill(x))
+
+
+@dataclass
+class Count:
+    """Counts what reaches the network and the reward of a target."""
+
+    sizes: list = field(default_factory=list)  # rows of each network call
+    objects: int = 0  # rows of network calls, without those that repeat the last
+    scored: int = 0
+    padded_well: bool = True
+
+    def network(self, x):
+        other = (x != x[-1]).flatten(1).any(1).nonzero()
+        real = 1 + (int(other[-1]) + 1 if len(other) else 0)
+        self.sizes.append(len(x))
+        self.objects += real
+        self.padded_well &= bool((x[real:] == x[-1]).all())
+
+    def reward(self, f):
+        def reward(objects):
+            self.scored += len(objects)
+            return f(objects)
+
+        return reward
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """A prior that tells a `Count` of every network call."""
+
+    inner: object
+    count: Count
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def denoise(self, x, t, z=None):
+        self.count.network(x)
+        return self.inner.denoise(x, t, z)
+
+
+def on(prior, *, reward=hill, batch=16, decode_batch=None, on_error=WORST, count=None, steps=4):
+    """A target on a prior; with a `Count`, one that counts."""
+    if count is not None:
+        prior, reward = Counted(prior, count), count.reward(reward)
+    return Target(prior, reward, walk=Plain(steps=steps), batch=batch, decode_batch=decode_batch, on_error=on_error)
+
+
+def on_humps(**changes):
+    return on(PRIORS["mixture"], **changes)
+
+
+def on_flow(**changes):
+    return on(PRIORS["mixture, SDE on a flow"], **changes)
+
+
+def on_plane(**changes):
+    return on(PRIORS["plane"], **changes)
+
+
+def steps_of(method, target, n, seed=0):
+    """The first n steps without `run`: (state before, state after, info, spent) of each."""
+    root = Stream(seed)
+    state = method.init(target, root)
+    for step in range(1, n + 1):
+        if method.done(state):
+            return
+        before, spent = state, replace(target.meter)
+        with torch.no_grad():
+            state, info = method.step(target, state, root.at(step=step))
+        yield before, state, info, target.meter - spent
+
+
+def bits(value):
+    """Any state, samples or tensor as text and bytes: equal only if the same to the bit."""
+    tensors = {}
+    text = json.dumps(pack(value, "", tensors))
+    return text, {name: (v.dtype, v.shape, v.contiguous().numpy().tobytes()) for name, v in tensors.items()}
+
+
+def tensors_of(value):
+    """Every tensor of a state."""
+    tensors = {}
+    pack(value, "", tensors)
+    return list(tensors.values())
+
+
+def rows(result: Result):
+    """The history as text, without clocks."""
+    return [json.dumps({k: v for k, v in row.items() if k not in CLOCKS}) for row in result.history]
+
+
+def assert_same(a: Result, b: Result):
+    """Equal to the bit, but for clocks."""
+    assert bits(a.best) == bits(b.best)
+    assert bits(a.samples) == bits(b.samples)
+    assert bits(a.state) == bits(b.state)
+    assert rows(a) == rows(b)
+    assert replace(a.meter, seconds=0) == replace(b.meter, seconds=0)
+    assert a.failures == b.failures
+    assert a.seed == b.seed
+
+
+def generators():
+    """The state of every global generator."""
+    return torch.get_rng_state().numpy().tobytes(), repr(np.random.get_state()), random.getstate()  # noqa: NPY002

@@ -1,0 +1,26 @@
+"""Every method of the library, one line each: being here enrols a method in every contract test."""
+
+from helpers import on_flow, on_humps, on_plane
+
+from elites import Elites, Plain, RandomSearch, ZeroOrder
+from elites.search import Diagonal, Geometric, LowRank, Natural, Restart, Shell
+
+METHODS = [  # name, method, target factory
+    ("random", RandomSearch(8), on_humps),
+    ("random, one candidate a step", RandomSearch(1), on_flow),
+    ("zero order", ZeroOrder(8, patience=2), on_humps),
+    ("zero order on the shell", ZeroOrder(6, cosine=0.8), on_plane),
+    ("elites, natural", Elites(8, Natural()), on_humps),
+    ("elites, natural, SDE", Elites(9, Natural(rate=2.0), mirrored=False), on_flow),
+    ("elites, natural on the shell", Elites(8, Natural(), keep=3), on_plane),
+    ("elites, natural, restarting", Elites(8, Natural(), restart=Restart(1)), on_humps),
+    ("elites, shrinking population", Elites(12, sizes=Geometric(0.7, least=5)), on_humps),
+    ("elites, shell", Elites(8, Shell()), on_plane),
+    ("elites, shell, keep", Elites(8, Shell(), keep=2, mirrored=False), on_humps),
+    ("elites, low rank", Elites(8, LowRank()), on_plane),
+    ("elites, low rank, keep", Elites(10, LowRank(), keep=2, mirrored=False), on_flow),
+    ("elites as published", Elites.published(8), on_humps),
+    ("elites, diagonal, keep", Elites(8, Diagonal(smooth=0.2, floor=0.1), keep=8, mirrored=False), on_plane),
+    ("plain walk, deterministic", Plain(steps=5, n=8), on_humps),
+    ("plain walk, DDIM(eta=1)", Plain(steps=5, n=9), on_flow),
+]
