@@ -20,12 +20,12 @@ test: .venv/.test
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto
 
-# the figures of docs/benchmarks.md; about two hours on two cores
+# the figures of docs/benchmarks.md; about an hour on two cores
 bench: .venv/.bench
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/needle.py
-	$(BIN)/python benchmarks/trajectory.py
-	$(BIN)/python benchmarks/honest.py
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.needle
+	$(BIN)/python -m benchmarks.trajectory
+	$(BIN)/python -m benchmarks.honest --workers 2
 
 .venv/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

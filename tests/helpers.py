@@ -10,7 +10,8 @@ import torch
 
 from elites import DDIM, Flow, Plain, Result, Stream, Target, Worst
 from elites.packing import pack
-from elites.priors import CFG, GaussianPrior, OneStep, gaussian, mixture, subspace
+from elites.priors import CFG, GaussianPrior, OneStep, mixture, subspace
+from elites.priors import normal as gaussian
 from elites.schedule import Eps, Velocity
 
 SOURCE = Path(__file__).parents[1] / "src" / "elites"

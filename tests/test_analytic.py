@@ -8,7 +8,8 @@ from helpers import FLOAT64, PRIORS, bell, humps, normal, plane
 from torch.distributions import MultivariateNormal
 
 from elites import DDIM, VE, Flow, InputError, Pair, Plain, Stream, Target, VPLinear
-from elites.priors import CFG, gaussian, mixture, subspace
+from elites.priors import CFG, mixture, subspace
+from elites.priors import normal as gaussian
 
 LAWS = {
     "mixture": humps,

@@ -14,9 +14,7 @@ pytestmark = [
 def target(device, batch=16):
     pytest.importorskip("diffusers")
     net = el.rewards.digits.classifier("reward").to(device)
-    return el.Target(
-        el.priors.digits(device=device), el.rewards.Margin(net, 3), walk=el.Plain(steps=10), batch=batch
-    )
+    return el.Target(el.priors.digits(device=device), el.rewards.Margin(net, 3), walk=el.Plain(steps=10), batch=batch)
 
 
 def test_the_same_seed_gives_the_same_bits():

@@ -8,7 +8,8 @@ from helpers import FLOAT64, bell, bits, exact, humps, normal, on, words
 from test_schedule import PREDICTIONS
 
 from elites import DDIM, VE, X0, Budget, Elites, Eps, Flow, InputError, Stream, V, Velocity, VPCosine, run
-from elites.priors import CFG, GaussianPrior, OneStep, digits, gaussian, mixture
+from elites.priors import CFG, GaussianPrior, OneStep, digits, mixture
+from elites.priors import normal as gaussian
 from elites.rewards import digits as data
 
 IDS = range(6)

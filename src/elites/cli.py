@@ -64,7 +64,8 @@ class Interrupt:
 
         def note(number: int, frame: Any) -> None:
             if self.seen:
-                raise KeyboardInterrupt
+                errors.print("Stopped; 'elites list' shows the runs that can be resumed.")
+                raise SystemExit(130)
             self.seen = True
             errors.print("Finishing the step; Ctrl-C again stops at once.")
 
@@ -112,7 +113,8 @@ def demo(
         shown = [] if quiet else [Progress()]
         baseline = run(RandomSearch(), study.target, budget, start, on=[*study.on, *shown], stop=stop)
     if stop.seen:
-        raise KeyboardInterrupt
+        errors.print("Interrupted before Elites began: run the demo again.")
+        raise typer.Exit(130)
     if not quiet:
         errors.print("Elites: learn which noise the best samples come from.")
     folder, result = _fresh(study, nfe, seconds, seed, out, quiet)
@@ -245,7 +247,7 @@ def _own_failures(study: Study, folder: Path) -> Iterator[None]:
     """Tell the failures of a user's network from ours."""
     try:
         yield
-    except (InputError, RewardError, StoreError, KeyboardInterrupt):
+    except (InputError, RewardError, StoreError):
         raise
     except Exception as error:
         errors.print(shortened(error, lambda frame: frame == str(study.path)), markup=False)
@@ -286,8 +288,6 @@ def main() -> None:
         code = _say(error, 2)
     except (RewardError, StoreError) as error:
         code = _say(error, 1)
-    except KeyboardInterrupt:
-        code = _say("Stopped; 'elites list' shows the runs that can be resumed.", 130)
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

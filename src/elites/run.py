@@ -51,6 +51,7 @@ class Final:
         keys: list[Id] = [(int(step), int(candidate)) for step, candidate in few.keys]
         found = target.with_walk(self.walk).evaluate(few.z, Stream(last.setup.seed), keys)
         best, failures = found.top(self.top), target.failures[told:]
+        best = best if len(best) else few  # every finalist failed: what the search decoded stands
         meter = last.meter + (target.meter - before) + Meter(seconds=time.monotonic() - began)
         row = _row(last.step, Info(), best, meter, failures)
         row["preview"] = float(few.reward[0])

@@ -94,6 +94,8 @@ def _take(objects: Any, rows: list[int]) -> Any:
 def _once(reward: Reward, objects: Any, n: int) -> tuple[Tensor, dict[int, str]]:
     try:
         values, reasons = _numbers(reward(objects), n)
+    except torch.OutOfMemoryError:
+        raise  # the target halves the batch
     except Exception as error:  # a user's code may raise anything
         values, reasons = torch.zeros(n), dict.fromkeys(range(n), f"{type(error).__name__}: {error}".strip(": "))
     for i in range(n) if not torch.isfinite(values).all() else ():
@@ -135,7 +137,9 @@ def _number(value: Any, row: int, reasons: dict[int, str]) -> Tensor:
     """A 0-dim float32 tensor; if the value is no number, zero and a reason."""
     if isinstance(value, BaseException):
         reasons[row] = f"{type(value).__name__}: {value}".strip(": ")
-    elif isinstance(value, Tensor | np.ndarray | np.generic | int | float):
+    elif isinstance(value, Tensor) or (
+        isinstance(value, np.ndarray | np.generic | int | float) and np.asarray(value).dtype.kind in "biuf"
+    ):
         tensor = torch.as_tensor(value)
         if tensor.numel() == 1 and not tensor.is_complex():
             return tensor.reshape(()).float().cpu()

@@ -20,6 +20,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
@@ -155,8 +156,8 @@ class Folder:
             "schema": SCHEMA,
             "seed": setup.seed,
             "budget": asdict(setup.budget),
-            "method": repr(setup.method),
-            "target": repr(setup.target),
+            "method": _described(setup.method),
+            "target": _described(setup.target),
             "versions": versions(),
             "study": study,
         }
@@ -222,7 +223,7 @@ class Folder:
     def check(self, setup: Setup) -> None:
         """Refuse to go on with another method, target or seed than those of the folder."""
         about = self.about()
-        now = {"seed": setup.seed, "method": repr(setup.method), "target": repr(setup.target)}
+        now = {"seed": setup.seed, "method": _described(setup.method), "target": _described(setup.target)}
         for name, value in now.items():
             if about[name] != value:
                 raise InputError(f"The run in {self.path} has {name} {about[name]}, not {value}: start a new run.")
@@ -258,6 +259,11 @@ class Folder:
             os.truncate(file, size)
         text = file.read_text()
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]  # a torn last line is cut
+
+
+def _described(thing: object) -> str:
+    """Its repr without memory addresses, which another process would not repeat."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

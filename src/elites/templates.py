@@ -48,7 +48,7 @@ class Search(ABC):
 
     def step(self, target: Target, state: Any, stream: Stream) -> tuple[Any, Info]:
         """Ask, evaluate in chunks of the target's batch, tell; reports the best samples and all rewards."""
-        ids = range(self.population)
+        ids = range(self.size(state))
         best: list[Samples] = []
         rewards = []
         size = target.batch  # before the loop: it may shrink when memory runs out
@@ -66,7 +66,12 @@ class Search(ABC):
 
     def cost(self, target: Target, state: Any) -> Meter:
         """A population of candidates."""
-        return Meter(nfe=self.population * target.cost.nfe, rewards=self.population * target.cost.rewards)
+        size = self.size(state)
+        return Meter(nfe=size * target.cost.nfe, rewards=size * target.cost.rewards)
+
+    def size(self, state: Any) -> int:
+        """Candidates of the next step."""
+        return self.population
 
 
 @dataclass

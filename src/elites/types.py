@@ -164,6 +164,8 @@ class Budget:
             limit, used, more = getattr(self, name), getattr(spent, name), getattr(cost, name)
             if limit is not None and used + more > limit:
                 left, digits = max(limit - used, 0), ",.1f" if name == "seconds" else ",.0f"
+                if left == 0:
+                    return f"all {limit:{digits}} {word} are spent"
                 return f"the next step needs {more:{digits}} {word} and {left:{digits}} of {limit:{digits}} are left"
         return None
 
@@ -218,9 +220,8 @@ class Samples:
 
     @staticmethod
     def cat(parts: Sequence[Samples]) -> Samples:
-        """All parts in order; a field that one of them lacks is dropped."""
+        """All parts in order, on the device of the last; a field that one of them lacks is dropped."""
         columns = zip(*(p._values() for p in parts), strict=True)
-        # loaded samples are on the CPU, and join those of the device
         joined: list[Any] = [
             None if any(v is None for v in c) else torch.cat([v.to(c[-1].device) for v in c]) for c in columns
         ]
@@ -232,7 +233,7 @@ class Info:
     """What is worth reporting about one step; dropping it changes nothing.
 
     Attributes:
-        samples: the best samples of the step.
+        samples: the best of the step.
         rewards: all rewards of the step `(n,)`, -inf for failures.
         scalars: further numbers, as 0-dim tensors or floats.
         x0: clean guesses of a walk.

@@ -23,12 +23,12 @@ from ..schedule import Schedule, VPLinear
 from ..stream import Id, Purpose, Stream
 from ..types import InputError
 
-__all__ = ["Mixture", "gaussian", "mixture", "subspace"]
+__all__ = ["Mixture", "mixture", "normal", "subspace"]
 
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """An exact Gaussian mixture prior on vectors; built by `gaussian`, `mixture` or `subspace`.
+    """An exact Gaussian mixture prior on vectors; built by `normal`, `mixture` or `subspace`.
 
     Every row is computed by elementwise products and sums alone, never by a matrix product, so that a candidate has
     the same bits in any batch.
@@ -151,7 +151,7 @@ def mixture(
     return Mixture(means, variances, log_weights, None, schedule, kernel)
 
 
-def gaussian(
+def normal(
     mean: Tensor,
     cov: Tensor,
     *,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..kernel import DDIM
-from ..schedule import Eps, Prediction, Schedule
+from ..schedule import Eps, Prediction, Schedule, Score, Table, Velocity
 from ..stream import Id, Stream
 from ..types import Gaussian, InputError
 
@@ -54,6 +54,9 @@ class GaussianPrior:
         device: where the network is.
         cost: network evaluations per object of one call.
         name: how the prior is written in a run.
+
+    Raises:
+        InputError: if the device is not there, or the prediction says nothing on this schedule.
     """
 
     net: Callable[[Tensor, Tensor], Tensor] = field(repr=False)
@@ -69,6 +72,11 @@ class GaussianPrior:
 
     def __post_init__(self) -> None:
         check_device(self.device)
+        alpha, _ = self.schedule(self.schedule.times(1)[0])
+        if alpha == 0 and isinstance(self.predicts, Eps | Score):
+            raise InputError(f"{self.schedule} starts at alpha = 0, where {self.predicts} says nothing: start later.")
+        if isinstance(self.schedule, Table) and isinstance(self.predicts, Velocity):
+            raise InputError("A table of levels has no time derivatives: use a continuous schedule for Velocity().")
 
     @property
     def noisy(self) -> bool:

@@ -73,9 +73,15 @@ def from_unet(
         device: where to put the network.
         name: how the prior is written in a run.
 
+    The network is moved, frozen and put into evaluation mode in place.
+
     Raises:
         InputError: if a folder or label is missing or wrong, or the scheduler is of another kind.
         ImportError: if diffusers is not installed.
+
+    Differences:
+        Where the scheduler clips the clean guess, the noise is computed anew from the clipped guess
+        (`use_clipped_model_output` of diffusers' DDIM).
     """
     device = check_device(device)
     if isinstance(unet, str | Path):
@@ -86,6 +92,8 @@ def from_unet(
         scheduler = _scheduler(Path(scheduler))
     table, predicts, clip = _read(scheduler)
     _check_label(label, unet.config.num_class_embeds)
+    if unet.config.out_channels != unet.config.in_channels:
+        raise InputError("The network predicts its variance too: wrap it so that it returns the first half.")
     size = unet.config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
     return GaussianPrior(

@@ -1,6 +1,6 @@
 """Searches over noise."""
 
-from .elites import Elites, Restart
+from .elites import Elites, Geometric, Restart, Steady
 from .guards import Anywhere, Typical
 from .random import RandomSearch
 from .refit import Diagonal, LowRank, Natural, Shell
@@ -10,11 +10,13 @@ __all__ = [
     "Anywhere",
     "Diagonal",
     "Elites",
+    "Geometric",
     "LowRank",
     "Natural",
     "RandomSearch",
     "Restart",
     "Shell",
+    "Steady",
     "Typical",
     "ZeroOrder",
 ]

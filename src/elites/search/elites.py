@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from ..types import InputError, ranked
 from .guards import Anywhere, Guard, Typical
 from .refit import Diagonal, Law, Natural, Refit
 
-__all__ = ["Elites", "ElitesState", "Restart"]
+__all__ = ["Elites", "ElitesState", "Geometric", "Restart", "Steady"]
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,47 @@ class Restart:
     patience: int = 30
 
 
+class Sizes(Protocol):
+    """How the population changes along a round."""
+
+    def __call__(self, population: int, steps: int) -> int:
+        """Candidates of the step after `steps` steps of a round."""
+
+
+@dataclass(frozen=True)
+class Steady:
+    """The same population at every step."""
+
+    def __call__(self, population: int, steps: int) -> int:
+        return population
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """The population times `factor` at each step, from `least` to `most`; below 1 it shrinks as the law narrows."""
+
+    factor: float = 0.8
+    least: int = 8
+    most: int = 256
+
+    def __post_init__(self) -> None:
+        if self.factor <= 0 or not 4 <= self.least <= self.most:
+            raise InputError(f"{self}: give a positive factor and 4 <= least <= most.")
+
+    def __call__(self, population: int, steps: int) -> int:
+        return int(min(max(population * self.factor**steps, self.least), self.most))
+
+
 @dataclass
 class ElitesState:
-    """The law, the kept elites `(k, d)` with their rewards `(k,)`, and how long the round has stalled."""
+    """The law, the kept elites `(k, d)` with their rewards `(k,)`, and how long the round has gone on and stalled."""
 
     shape: tuple[int, ...]
     law: Law
     elites: Tensor
     rewards: Tensor
     best: float
+    steps: int
     stalled: int
 
 
@@ -54,12 +87,13 @@ class Elites(Search):
     """Diffusion Elites.
 
     Arguments:
-        population: candidates a step; small ones win, because the number of refits decides.
+        population: candidates of a step; small ones win, because the number of refits decides.
         refit: how the law is learned: `Natural()`, `Shell()`, `LowRank()` or `Diagonal()`.
         keep: elites that stay in the pool of the next steps, without being scored again.
         mirrored: draw candidates in pairs m + s e, m - s e.
         guard: where candidates may be: `Typical()` or `Anywhere()`.
         restart: `Restart(patience)`, or `None`.
+        sizes: how the population changes along a round: `Steady()` or `Geometric(factor, least, most)`.
 
     Raises:
         InputError: if the population has fewer than four candidates, or fewer than are to be kept.
@@ -77,6 +111,7 @@ class Elites(Search):
     mirrored: bool = True
     guard: Guard = Typical()  # noqa: RUF009 (frozen)
     restart: Restart | None = Restart()
+    sizes: Sizes = Steady()
 
     def __post_init__(self) -> None:
         if self.population < 4:
@@ -93,6 +128,9 @@ class Elites(Search):
         shape = tuple(target.prior.shape)
         return self._round(shape, torch.Size(shape).numel())
 
+    def size(self, state: ElitesState) -> int:
+        return self.sizes(self.population, state.steps)
+
     def ask(self, state: ElitesState, stream: Stream, ids: Sequence[int]) -> Tensor:
         return self._candidates(state, stream, ids).reshape(len(ids), *state.shape)
 
@@ -100,19 +138,20 @@ class Elites(Search):
         pool = torch.cat([self._candidates(state, stream, ids), state.elites])
         scores = torch.cat([rewards, state.rewards])
         order = ranked(scores)
-        if len(order) < 2:  # nothing to learn from
-            return state
-        law = self.refit(state.law, pool[order], len(ids))
-        law = law.scaled(self.guard.scale(law.energy, pool.shape[1]))
-        top = float(scores[order[0]])
+        law, top = state.law, -torch.inf
+        if len(order) >= 2:  # else there is nothing to learn from
+            law = self.refit(law, pool[order], len(ids))
+            law = law.scaled(self.guard.scale(law.energy, pool.shape[1]))
+            top = float(scores[order[0]])
         stalled = 0 if top > state.best else state.stalled + 1
         if self.restart is not None and stalled >= self.restart.patience:
             return self._round(state.shape, pool.shape[1])
         kept = order[: self.keep]
-        return ElitesState(state.shape, law, pool[kept], scores[kept], max(top, state.best), stalled)
+        best = max(top, state.best)
+        return ElitesState(state.shape, law, pool[kept], scores[kept], best, state.steps + 1, stalled)
 
     def _round(self, shape: tuple[int, ...], d: int) -> ElitesState:
-        return ElitesState(shape, Law.prior(d), torch.zeros(0, d), torch.zeros(0), -torch.inf, 0)
+        return ElitesState(shape, Law.prior(d), torch.zeros(0, d), torch.zeros(0), -torch.inf, 0, 0)
 
     def _candidates(self, state: ElitesState, stream: Stream, ids: Sequence[int]) -> Tensor:
         """Candidates `(len(ids), d)`, where the guard wants them."""
