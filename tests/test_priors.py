@@ -7,7 +7,23 @@ import torch
 from helpers import FLOAT64, bell, bits, exact, humps, normal, on, words
 from test_schedule import PREDICTIONS
 
-from elites import DDIM, VE, X0, Budget, Elites, Eps, Flow, InputError, Stream, V, Velocity, VPCosine, run
+from elites import (
+    DDIM,
+    VE,
+    X0,
+    Budget,
+    Elites,
+    Eps,
+    Flow,
+    InputError,
+    Score,
+    Stream,
+    Table,
+    V,
+    Velocity,
+    VPCosine,
+    run,
+)
 from elites.priors import CFG, GaussianPrior, OneStep, digits, mixture
 from elites.priors import normal as gaussian
 from elites.rewards import digits as data
@@ -179,3 +195,12 @@ def test_parts_that_do_not_exist_are_refused():
     for ask in (data.images, data.classifier):
         with pytest.raises(InputError, match="ask for"):
             ask("test")
+
+
+def test_predictions_that_say_nothing_on_a_schedule_are_refused():
+    for predicts in (Eps(), Score()):
+        with pytest.raises(InputError, match="alpha = 0"):
+            GaussianPrior(lambda x, t: x, (2,), Flow(), predicts)
+    table = Table(torch.linspace(0.99, 0.01, 10))
+    with pytest.raises(InputError, match="no time derivatives"):
+        GaussianPrior(lambda x, t: x, (2,), table, Velocity())

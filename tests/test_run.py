@@ -281,3 +281,19 @@ def test_meters_add_and_subtract():
     a, b = Meter(5, 4, 3, 2, 1.0), Meter(1, 1, 1, 1, 0.5)
     assert a + b == Meter(6, 5, 4, 3, 1.5)
     assert a + b - b == a
+
+
+def test_finalists_that_all_fail_leave_what_the_search_decoded():
+    searched, scored = run(Elites(8), on_humps(), Budget(steps=4), seed=2), 0
+    target, good = on_humps(), searched.meter.rewards
+    reward = target.reward
+
+    def breaks(x):
+        nonlocal scored
+        scored += len(x)
+        return reward(x) if scored <= good else [None] * len(x)
+
+    target.reward = breaks
+    result = run(Elites(8), target, Budget(steps=4), seed=2, final=Final(Plain(steps=9), top=5))
+    assert torch.equal(result.best.x, searched.best.x)
+    assert len(result.failures) == 5

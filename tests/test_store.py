@@ -179,3 +179,19 @@ def test_a_longer_budget_goes_on_from_the_end(tmp_path):
     whole = el.run(METHOD, target(), el.Budget(steps=10), seed=5)
     assert torch.equal(longer.best.x, whole.best.x)
     assert json.loads((folder / "run.json").read_text())["budget"]["steps"] == 10
+
+
+class Reward:
+    def __call__(self, x):
+        return x[:, 0]
+
+
+def test_a_reward_without_a_repr_resumes_as_another_instance(tmp_path):
+    def made():
+        return el.Target(el.priors.mixture(torch.eye(3), 0.4), Reward(), walk=el.Plain(steps=3))
+
+    count = iter(range(2))
+    checkpoint = el.Checkpoint(tmp_path / "run", seconds=0)
+    stop = lambda: next(count, None) is None
+    el.run(METHOD, made(), el.Budget(steps=5), seed=5, on=[checkpoint], stop=stop)
+    assert el.resume(tmp_path / "run", METHOD, made()).stopped.startswith("budget")

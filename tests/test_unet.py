@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import bits, on
 
-from elites import DDIM, InputError, Plain, Stream, Target
+from elites import DDIM, Budget, Elites, InputError, Plain, Stream, Target, run
 from elites.priors import digits, from_unet
 from elites.stream import Purpose
 
@@ -222,3 +222,21 @@ def test_without_diffusers_the_extra_to_install_is_named(monkeypatch, tmp_path):
     for load in (lambda: from_unet(tmp_path), digits):
         with pytest.raises(ImportError, match=r"pip install 'elites\[diffusers\]'"):
             load()
+
+
+def test_a_network_that_predicts_its_variance_is_refused():
+    with pytest.raises(InputError, match="variance too"):
+        from_unet(tiny(out_channels=2), diffusers.DDIMScheduler())
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_the_micro_batch_changes_a_search_on_digits_by_rounding_alone(batch):
+    def found(rows):
+        target = Target(digits(), lambda images: images[:, 0, 2:6, 4].mean(1), walk=Plain(steps=10), batch=rows)
+        return run(Elites(), target, Budget(steps=3), seed=4, probe=None)
+
+    one, other = found(8), found(batch)
+    assert torch.equal(one.samples.keys, other.samples.keys)
+    assert torch.allclose(one.samples.z, other.samples.z, atol=1e-5)
+    assert torch.allclose(one.samples.x, other.samples.x, atol=1e-5)
+    assert torch.allclose(one.samples.reward, other.samples.reward, atol=1e-5)
