@@ -23,8 +23,9 @@ CARD = """# digits: a small prior of handwritten digits
 
 A class-conditional U-Net (diffusers `UNet2DModel`, {parameters:,} parameters) on 8x8 images, v-prediction on the
 cosine schedule, with an eleventh label for "any digit". Trained on 1,000 of the 1,797 digits of scikit-learn; the two
-classifiers beside it were trained on 400 (rewards) and 397 (judge) others. Made by `training/digits.py` from one seed;
-trained twice, it came out the same to the bit. This card is written by `training/digits_card.py`.
+classifiers beside it, averages of four perceptrons, were trained on 400 (rewards) and 397 (judge) others. Made by
+`training/digits.py` from one seed; trained twice, all came out the same to the bit. This card is written by
+`training/digits_card.py`.
 
 | DDIM steps | label | Frechet distance | distance to the nearest training image |
 |---|---|---|---|
