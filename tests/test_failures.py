@@ -161,7 +161,7 @@ def test_law_08_where_all_fails_the_best_is_empty_and_the_run_says_so(method):
 
 
 def test_law_08_raise_ends_the_run_with_the_reason():
-    with pytest.raises(RewardError, match=r"^The reward failed: KeyError: 'no such key'\.$"):
+    with pytest.raises(RewardError, match=r"^The reward failed on candidate 0 of step 1: KeyError: 'no such key'\.$"):
         run(RandomSearch(8), on_humps(reward=raising, on_error=Raise()), Budget(steps=3), probe=None)
     run(RandomSearch(8), on_humps(on_error=Raise()), Budget(steps=3))
 

@@ -138,7 +138,7 @@ def test_one_watch_serves_many_runs():
 
 
 def test_watch_says_what_is_wrong_with_a_function_of_many_numbers():
-    with pytest.raises(InputError, match="'both' returned 6 numbers for one object"):
+    with pytest.warns(UserWarning, match="'both' is missing for a step: it returned 6 numbers for one object"):
         run(RandomSearch(4), on_humps(), Budget(steps=1), on=[Watch({"both": lambda x: x})])
 
 

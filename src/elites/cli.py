@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,12 +18,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .events import Checkpoint, Progress, resume, write_report
-from .run import Subscriber, run
+from .events import Progress, write_report
+from .run import run
 from .scoring import RewardError
 from .search import RandomSearch
-from .store import Folder, StoreError, write
-from .study import Study, StudyError, load, shortened
+from .session import Interrupt, errors, fresh, go_on, hint, unused
+from .store import Folder, StoreError
+from .study import Study, StudyError, load
 from .types import Budget, InputError, Result
 
 __all__ = ["app", "main"]
@@ -38,7 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-errors = Console(stderr=True, highlight=False)
 
 Nfe = Annotated[int | None, typer.Option(help="Network evaluations to spend, counted per object.")]
 Seconds = Annotated[float | None, typer.Option(help="Wall time to spend.")]
@@ -47,33 +44,6 @@ Out = Annotated[Path | None, typer.Option(help="Folder of the run; a new one und
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 Threads = Annotated[int, typer.Option(help="CPU threads; 1 gives the same bits on every machine of a kind.", min=1)]
-
-
-@dataclass
-class Interrupt:
-    """Ctrl-C: the first one ends the run after its step, the second one at once."""
-
-    seen: bool = False
-
-    def __call__(self) -> bool:
-        return self.seen
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Catch Ctrl-C for a while."""
-
-        def note(number: int, frame: Any) -> None:
-            if self.seen:
-                errors.print("Stopped; 'elites list' shows the runs that can be resumed.")
-                raise SystemExit(130)
-            self.seen = True
-            errors.print("Finishing the step; Ctrl-C again stops at once.")
-
-        before = signal.signal(signal.SIGINT, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 @app.command("run")
@@ -89,7 +59,10 @@ def run_command(
 ) -> None:
     """Run a study, save it in a folder, and write its report."""
     torch.set_num_threads(threads)
-    _finish(*_fresh(load(study), nfe, seconds, seed, out, quiet), as_json)
+    loaded = load(study)
+    budget, start = _budget(loaded.budget, nfe, seconds), loaded.seed if seed is None else seed
+    folder = _new(loaded, out)
+    _finish(folder.path, fresh(loaded, folder, budget, start, _shown(quiet)), as_json)
 
 
 @app.command()
@@ -106,20 +79,20 @@ def demo(
     torch.set_num_threads(threads)
     study = load(Path(str(files("elites") / "demo.py")))
     budget, start = _budget(study.budget, nfe, seconds), study.seed if seed is None else seed
-    stop = Interrupt()
+    stop, folder = Interrupt(), _new(study, out)
     if not quiet:
         errors.print("Best of N: the best of fresh prior samples.")
     with stop.watching():
-        shown = [] if quiet else [Progress()]
-        baseline = run(RandomSearch(), study.target, budget, start, on=[*study.on, *shown], stop=stop)
+        baseline = run(RandomSearch(), study.target, budget, start, on=[*study.on, *_shown(quiet)], stop=stop)
     if stop.seen:
+        folder.discard()
         errors.print("Interrupted before Elites began: run the demo again.")
         raise typer.Exit(130)
     if not quiet:
         errors.print("Elites: learn which noise the best samples come from.")
-    folder, result = _fresh(study, nfe, seconds, seed, out, quiet)
+    result = fresh(study, folder, budget, start, _shown(quiet))
     if result.stopped == "interrupted" or as_json:
-        _finish(folder, result, as_json, {"best_of_n": _summary(baseline)})
+        _finish(folder.path, result, as_json, {"best_of_n": _summary(baseline)})
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
@@ -136,7 +109,7 @@ def demo(
         "data of 1 is like held-out digits.",
         soft_wrap=True,
     )
-    _finish(folder, result, as_json)
+    _finish(folder.path, result, as_json)
 
 
 @app.command("resume")
@@ -155,13 +128,9 @@ def resume_command(
     copy = folder / "study.py"
     if about.get("study") is None or not copy.is_file():
         raise InputError(f"{folder} holds no study: go on from Python with elites.resume.")
-    study = load(Path(about["study"]), copy.read_text(encoding="utf-8"))
-    stop = Interrupt()
-    on: list[Subscriber] = [*study.on, *([] if quiet else [Progress()])]
-    budget = _budget(Budget(**about["budget"]), nfe, seconds)
-    with stop.watching(), _own_failures(study, folder):
-        result = resume(held, study.method, study.target, budget, on=on, final=study.final, stop=stop)
-    _finish(folder, result, as_json)
+    study = load(Path(about["study"]), copy.read_text(encoding="utf-8"), copy)
+    budget = _budget(Budget(**about["budget"]), nfe, seconds) if (nfe, seconds) != (None, None) else None
+    _finish(folder, go_on(study, held, budget, _shown(quiet)), as_json)
 
 
 @app.command()
@@ -194,10 +163,13 @@ def list_command(
 
 def _line(path: Path) -> dict[str, Any]:
     """What `elites list` says of one run."""
-    rows = Folder(path).history()
-    last = rows[-1] if rows else {}
     ended = path / "result.json"
-    stopped = json.loads(ended.read_text())["stopped"] if ended.is_file() else "not finished"
+    try:
+        rows = Folder(path).history()
+        stopped = json.loads(ended.read_text())["stopped"] if ended.is_file() else "not finished"
+    except (OSError, ValueError, KeyError):
+        rows, stopped = [], "damaged"
+    last = rows[-1] if rows else {}
     best = last.get("final", last.get("best"))
     return {
         "run": path.name,
@@ -214,51 +186,17 @@ def _budget(given: Budget, nfe: int | None, seconds: float | None) -> Budget:
     return replace(given, **{name: value for name, value in changes.items() if value is not None})
 
 
-def _fresh(
-    study: Study, nfe: int | None, seconds: float | None, seed: int | None, out: Path | None, quiet: bool
-) -> tuple[Path, Result]:
-    """Run a study in a new folder."""
-    budget = _budget(study.budget, nfe, seconds)
-    folder = Folder.create(out if out is not None else _unused(study.path.stem))
-    stop = Interrupt()
-    try:
-        write(folder.path / "study.py", study.source.encode())
-        keep = Checkpoint(folder, study=str(study.path.resolve()))
-        on: list[Subscriber] = [*study.on, *([] if quiet else [Progress()]), keep]
-        start = study.seed if seed is None else seed
-        with stop.watching(), _own_failures(study, folder.path):
-            result = run(study.method, study.target, budget, start, on=on, final=study.final, stop=stop)
-    except InputError:
-        folder.discard()
-        raise
-    finally:
-        folder.close()
-    return folder.path, result
+def _shown(quiet: bool) -> list[Progress]:
+    return [] if quiet else [Progress()]
 
 
-def _unused(stem: str) -> Path:
-    """runs/stem, or the first of runs/stem-2, runs/stem-3, ... that is not there."""
-    names = (f"{stem}-{i}" if i > 1 else stem for i in range(1, 1_000_000))
-    return next(path for name in names if not (path := Path("runs") / name).exists())
-
-
-@contextmanager
-def _own_failures(study: Study, folder: Path) -> Iterator[None]:
-    """Tell the failures of a user's network from ours."""
-    try:
-        yield
-    except (InputError, RewardError, StoreError):
-        raise
-    except Exception as error:
-        errors.print(shortened(error, lambda frame: frame == str(study.path)), markup=False)
-        raise RewardError(
-            f"The run failed with {type(error).__name__}; mend the cause, then 'elites resume {folder}'."
-        ) from None
+def _new(study: Study, out: Path | None) -> Folder:
+    return Folder.create(out if out is not None else unused(study.path.stem))
 
 
 def _summary(result: Result) -> dict[str, Any]:
     last = result.history[-1] if result.history else {}
-    evidence = {name: last[name] for name in ("judge", "shell", "distance") if name in last}
+    evidence = {k: last[k] if last[k] == last[k] else None for k in ("judge", "shell", "distance") if k in last}
     best = float(result.best.reward[0]) if len(result.best) else None
     meter = {name: getattr(result.meter, name) for name in ("nfe", "rewards", "seconds")}
     return {"best": best} | evidence | meter | {"failures": len(result.failures), "stopped": result.stopped}
@@ -268,11 +206,12 @@ def _finish(folder: Path, result: Result, as_json: bool, more: dict[str, Any] | 
     """Write the report, say where it is, and leave with 130 if the run was interrupted."""
     page = write_report(folder)
     if as_json:
-        print(json.dumps(_summary(result) | {"run": str(folder), "report": str(page)} | (more or {})))
+        out = _summary(result) | {"run": str(folder), "report": str(page)} | (more or {})
+        print(json.dumps(out, allow_nan=False))
     else:
         print(f"report: {page}")
     if result.stopped == "interrupted":
-        errors.print(f"Interrupted; go on with: elites resume {folder}", soft_wrap=True)
+        errors.print(f"Interrupted; go on with: {hint(folder)}")
         raise typer.Exit(130)
 
 
@@ -282,7 +221,7 @@ def main() -> None:
     try:
         app(prog_name="elites")
     except StudyError as error:
-        errors.print(error.trace, markup=False, soft_wrap=True)
+        errors.print(error.trace)
         code = _say(error, 2)
     except (InputError, ImportError) as error:
         code = _say(error, 2)
@@ -294,5 +233,5 @@ def main() -> None:
 
 
 def _say(what: object, code: int) -> int:
-    errors.print(f"elites: {what}", markup=False, soft_wrap=True)
+    errors.print(f"elites: {what}")
     return code

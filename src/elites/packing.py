@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 __all__ = ["pack", "unpack"]
@@ -25,15 +26,21 @@ def pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
         tensors[name] = value.detach().cpu().contiguous()
         return {"tensor": name}
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
         return {type(value).__name__: [pack(v, f"{name}.{i}", tensors) for i, v in enumerate(value)]}
     if isinstance(value, dict):
-        return {"dict": {str(k): pack(v, f"{name}.{k}", tensors) for k, v in value.items()}}
+        return {"dict": [[pack(k, "", tensors), pack(v, f"{name}.{k}", tensors)] for k, v in value.items()]}
     if is_dataclass(value):
         parts = {f.name: getattr(value, f.name) for f in fields(value)}
         return {"fields": {k: pack(v, f"{name}.{k}", tensors) for k, v in parts.items()}}
+    if not callable(getattr(value, "state_dict", None)):
+        raise TypeError(
+            f"{name} is a {type(value).__name__}: a state holds tensors, numbers, or what has a state_dict."
+        )
     return {"state_dict": pack(value.state_dict(), name, tensors)}
 
 
@@ -48,7 +55,8 @@ def unpack(packed: Any, like: Any, tensors: dict[str, Tensor]) -> Any:
     if kind in ("list", "tuple"):
         return (list if kind == "list" else tuple)(unpack(v, None, tensors) for v in inner)
     if kind == "dict":
-        return {k: unpack(v, like.get(k) if like else None, tensors) for k, v in inner.items()}
+        pairs = ((unpack(k, None, tensors), v) for k, v in inner)
+        return {k: unpack(v, like.get(k) if like else None, tensors) for k, v in pairs}
     if kind == "state_dict":
         like.load_state_dict(unpack(inner, None, tensors))
         return like

@@ -11,13 +11,14 @@ import time
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from .scoring import RewardError
 from .stream import Stream
 from .target import Target
 from .types import Budget, Info, Meter, Samples
 
-__all__ = ["Probe", "describe"]
+__all__ = ["Probe", "check_slope", "describe"]
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Probe:
         each = target.cost
         return Meter(nfe=size * each.nfe, rewards=(size + size // 4) * each.rewards)
 
-    def look(self, target: Target, stream: Stream, size: int) -> Info:
-        """Scored prior samples, and what they say as scalars.
+    def look(self, target: Target, stream: Stream, size: int, seconds: float | None = None) -> Info:
+        """Scored prior samples, and what they say as scalars; fewer than `size` if `seconds` is short.
 
         Raises:
             RewardError: if every object fails, or all have the same reward.
@@ -55,18 +56,25 @@ class Probe:
         generated = time.perf_counter()
         few = x[: len(twice)]
         first = target.score(few, stream, twice)
-        reward = torch.cat([first, target.score(x[len(twice) :], stream, ids[len(twice) :])])
+        each = (time.perf_counter() - generated) / len(twice)
+        if seconds is not None and (2 * len(twice) + size) * each > seconds / 20:
+            size = len(twice)  # a slow reward and little time: what is scored has to do
+            ids, x, z = range(size), x[:size], z[:size]
+        reward = (
+            first
+            if size == len(twice)
+            else torch.cat([first, target.score(x[len(twice) :], stream, ids[len(twice) :])])
+        )
         scored = time.perf_counter()
         why = target.failures[-1].reason if target.failures else ""
+        told, failed = len(target.failures), target.meter.failures
         again = target.score(few, stream, twice)
+        del target.failures[told:]  # the same objects: they failed once
+        target.meter.failures = failed
         good = reward[torch.isfinite(reward)]
         if not len(good):
             raise RewardError(f"The reward failed on all {size} prior samples: {why}.")
-        if len(good) > 1 and bool((good == good[0]).all()):
-            raise RewardError(
-                f"The reward is {good[0]:g} on all {len(good)} prior samples, so nothing can be selected: "
-                "give it a slope, or pass probe=None to search all the same."
-            )
+        check_slope(good)
         both = torch.isfinite(first) & torch.isfinite(again)
         keys = torch.tensor([stream.key(i) for i in ids])
         return Info(
@@ -79,6 +87,16 @@ class Probe:
                 "network_seconds": (generated - began) / size,
                 "reward_seconds": (scored - generated) / size,
             },
+        )
+
+
+def check_slope(rewards: Tensor) -> None:
+    """Raise a `RewardError` if several rewards `(n,)`, failures left out, are all the same."""
+    good = rewards[torch.isfinite(rewards)]
+    if len(good) > 1 and bool((good == good[0]).all()):
+        raise RewardError(
+            f"The reward is {good[0]:g} on all {len(good)} prior samples, so nothing can be selected: give it a slope "
+            "(in float32), or pass probe=None to search all the same."
         )
 
 

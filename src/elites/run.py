@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .probe import Probe
+from .probe import Probe, check_slope
 from .stream import Id, Stream
 from .target import Target
 from .templates import KEEP, Walk
@@ -36,6 +36,10 @@ class Final:
 
     walk: Walk
     top: int = 8
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.top <= KEEP:
+            raise InputError(f"Final(top={self.top}): a run keeps its {KEEP} best, so give 1 to {KEEP}.")
 
     def cost(self, target: Target) -> Meter:
         """The most that it can spend."""
@@ -103,8 +107,8 @@ def iterate(
     if short and step == 0:
         raise InputError(f"The budget is smaller than one step: {short}.")
 
-    began, offset, longest = time.monotonic(), replace(target.meter), 0.0
-    told = len(target.failures)
+    began, offset, told = time.monotonic(), replace(target.meter), len(target.failures)
+    longest = begin.spent.seconds / max(begin.step, 1)
 
     def spent() -> Meter:
         now = begin.spent + (target.meter - offset)
@@ -118,20 +122,28 @@ def iterate(
         meter = spent()
         return Event(setup, step, state, info, meter, best, _row(step, info, best, meter, failures), failures)
 
+    looked = True
     if step == 0 and not begin.history and probe is not None:  # a saved run has its probe behind it
         size = probe.size(target, budget)
-        if size and not budget.lacks(probe.cost(target, size), method.cost(target, state) + reserve, 0):
+        looked = size > 0 and not budget.lacks(probe.cost(target, size), method.cost(target, state) + reserve, 0)
+        if looked:
             with torch.no_grad():
-                info = probe.look(target, root, size)
+                info = probe.look(target, root, size, budget.seconds)
             yield event(info)
+            # what a step should take: objects as slow as those of the probe
+            longest = spent().seconds / max(len(info.rewards), 1) * method.cost(target, state).rewards  # type: ignore[arg-type]
     while not method.done(state):
-        ahead = method.cost(target, state) + reserve
-        if short := budget.lacks(spent(), replace(ahead, seconds=longest), step):
+        ahead, now = method.cost(target, state) + reserve, spent()
+        seconds = longest + reserve.nfe * now.seconds / max(now.nfe, 1)
+        if short := budget.lacks(now, replace(ahead, seconds=seconds), step):
             return f"budget: {short}"
         step, clock = step + 1, time.monotonic()
         with torch.no_grad():
             state, info = method.step(target, state, root.at(step=step))
-        longest = max(longest, time.monotonic() - clock)
+        longest = time.monotonic() - clock if step == 1 else max(longest, time.monotonic() - clock)
+        if not looked and info.rewards is not None:
+            check_slope(info.rewards)
+            looked = True
         yield event(info)
     return "done: the method has finished"
 
@@ -187,7 +199,8 @@ def run(
         if stop is not None and stop():
             stopped = "interrupted"
     best = event.best
-    if final and best is not None and len(best) and stopped != "interrupted":
+    fits = final and not replace(budget, steps=None).lacks(event.meter, final.cost(target), 0)
+    if final and fits and best is not None and len(best) and stopped != "interrupted":
         event = final.event(event)
         tell(event)
         best = event.best
@@ -222,8 +235,8 @@ def _row(step: int, info: Info, best: Samples | None, meter: Meter, failures: li
         good = info.rewards[ranked(info.rewards)]
         row["count"] = len(info.rewards)
         if len(good):
-            row |= {"max": float(good[0]), "mean": float(good.mean())}
-            points = torch.quantile(good, torch.tensor([0.1, 0.5, 0.9])).tolist()
+            row |= {"max": float(good[0]), "mean": float(good.double().mean())}
+            points = torch.quantile(good, torch.tensor([0.1, 0.5, 0.9], dtype=good.dtype)).tolist()
             row |= dict(zip(("q10", "median", "q90"), points, strict=True))
     if best is not None and len(best):
         row["best"] = float(best.reward[0])

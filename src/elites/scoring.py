@@ -6,6 +6,7 @@ Nothing is silently zero. A reward may also put an exception in the place of one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .types import Reward
+from .types import Failure, Reward
 
 __all__ = ["Policy", "Raise", "Retry", "RewardError", "Worst", "score"]
 
@@ -29,8 +30,8 @@ class Policy(Protocol):
     def again(self) -> int:
         """How often a failed object is scored again."""
 
-    def settle(self, reasons: dict[int, str]) -> None:
-        """Called with what has failed for good, row to reason; may raise."""
+    def settle(self, failures: Sequence[Failure]) -> None:
+        """Called with what has failed for good, after it was counted and listed; may raise."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Worst:
 
     again: int = 0
 
-    def settle(self, reasons: dict[int, str]) -> None:
+    def settle(self, failures: Sequence[Failure]) -> None:
         pass
 
 
@@ -49,9 +50,9 @@ class Raise:
 
     again: int = 0
 
-    def settle(self, reasons: dict[int, str]) -> None:
-        if reasons:
-            raise RewardError(f"The reward failed: {next(iter(reasons.values()))}.")
+    def settle(self, failures: Sequence[Failure]) -> None:
+        for f in failures:
+            raise RewardError(f"The reward failed on candidate {f.candidate} of step {f.step}: {f.reason}.")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Retry:
 
     again: int = 2
 
-    def settle(self, reasons: dict[int, str]) -> None:
+    def settle(self, failures: Sequence[Failure]) -> None:
         pass
 
 
@@ -83,8 +84,11 @@ def score(reward: Reward, objects: Any, n: int, policy: Policy) -> tuple[Tensor,
         again, why = _once(reward, _take(objects, rows), len(rows))
         values = values.index_copy(0, torch.tensor(rows), again)
         reasons = {rows[i]: reason for i, reason in why.items()}
-    policy.settle(reasons)
     return values, reasons, calls
+
+
+def _zeros(n: int) -> Tensor:
+    return torch.zeros(n, dtype=torch.float32, device="cpu")
 
 
 def _take(objects: Any, rows: list[int]) -> Any:
@@ -96,14 +100,14 @@ def _once(reward: Reward, objects: Any, n: int) -> tuple[Tensor, dict[int, str]]
         values, reasons = _numbers(reward(objects), n)
     except torch.OutOfMemoryError:
         raise  # the target halves the batch
-    except Exception as error:  # a user's code may raise anything
-        values, reasons = torch.zeros(n), dict.fromkeys(range(n), f"{type(error).__name__}: {error}".strip(": "))
+    except (Exception, SystemExit) as error:  # a user's code may raise anything, and a simulator's main() exits
+        values, reasons = _zeros(n), dict.fromkeys(range(n), f"{type(error).__name__}: {error}".strip(": "))
     for i in range(n) if not torch.isfinite(values).all() else ():
         if not torch.isfinite(values[i]):
             reasons.setdefault(i, "it is NaN" if values[i].isnan() else "it is infinite")
     if reasons:
         failed = torch.tensor([i in reasons for i in range(n)])
-        values = torch.where(failed, torch.tensor(-torch.inf), values)
+        values = torch.where(failed, -torch.inf, values)
     return values, reasons
 
 
@@ -112,7 +116,7 @@ def _numbers(out: Any, n: int) -> tuple[Tensor, dict[int, str]]:
     reasons: dict[int, str] = {}
     if isinstance(out, list | tuple):
         if len(out) != n:
-            return torch.zeros(n), dict.fromkeys(range(n), f"it returned {len(out)} numbers for {n} objects")
+            return _zeros(n), dict.fromkeys(range(n), f"it returned {len(out)} numbers for {n} objects")
         if any(not isinstance(v, int | float) for v in out):
             values = [_number(v, i, reasons) for i, v in enumerate(out)]
             if any(v.requires_grad for v in values):
@@ -124,12 +128,12 @@ def _numbers(out: Any, n: int) -> tuple[Tensor, dict[int, str]]:
         array = np.asarray(out)
         if array.dtype.kind not in "biuf":
             what = "nothing" if out is None else f"{type(out).__name__} of {array.dtype}"
-            return torch.zeros(n), dict.fromkeys(range(n), f"it returned {what}, not {n} real numbers")
+            return _zeros(n), dict.fromkeys(range(n), f"it returned {what}, not {n} real numbers")
         out = torch.from_numpy(np.array(array, np.float64))  # a copy: torch takes no reversed views
     if out.is_complex():
-        return torch.zeros(n), dict.fromkeys(range(n), "it returned complex numbers")
+        return _zeros(n), dict.fromkeys(range(n), "it returned complex numbers")
     if out.shape not in ((n,), (n, 1)) and not (n == 1 and out.ndim == 0):
-        return torch.zeros(n), dict.fromkeys(range(n), f"it returned shape {tuple(out.shape)} for {n} objects")
+        return _zeros(n), dict.fromkeys(range(n), f"it returned shape {tuple(out.shape)} for {n} objects")
     return out.reshape(n).float().cpu(), reasons
 
 
@@ -146,4 +150,4 @@ def _number(value: Any, row: int, reasons: dict[int, str]) -> Tensor:
         reasons[row] = f"it returned shape {tuple(tensor.shape)} of {tensor.dtype} for one object"
     else:
         reasons[row] = "it returned nothing" if value is None else f"it returned a {type(value).__name__}, no number"
-    return torch.tensor(0.0)
+    return torch.tensor(0.0, dtype=torch.float32)

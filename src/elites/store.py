@@ -60,7 +60,8 @@ def write(path: Path, data: bytes) -> None:
             os.fsync(f.fileno())
         aside.replace(path)
     except OSError as error:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
         raise StoreError(f"Cannot write {path}: {error.strerror}; what was saved before is intact.") from error
 
 
@@ -124,12 +125,21 @@ class Folder:
             self._lock = None
 
     def discard(self) -> None:
-        """Remove a folder in which nothing was run."""
-        if not (self.path / "run.json").exists():
-            for name in ("study.py", "lock"):
+        """Remove a folder in which nothing was saved yet."""
+        if not (self.path / "state.safetensors").exists():
+            for name in ("run.json", "study.py", "lock", "history.jsonl", "failures.jsonl"):
                 (self.path / name).unlink(missing_ok=True)
             with suppress(OSError):
                 self.path.rmdir()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run ended by itself."""
+        file = self.path / "result.json"
+        try:
+            return json.loads(file.read_text())["stopped"] != "interrupted"
+        except (OSError, ValueError, KeyError):
+            return False
 
     def about(self) -> dict[str, Any]:
         """What `run.json` says.
@@ -194,6 +204,8 @@ class Folder:
         """
         file = self.path / "state.safetensors"
         if not file.exists():  # killed before the first save
+            for name in ("history.jsonl", "failures.jsonl"):
+                self._rows(name, 0)
             return Start()
         try:
             with safe_open(file, "pt") as f:
@@ -206,13 +218,13 @@ class Folder:
             best = unpack(values["best"], samples, tensors)
             sizes = values["sizes"]
             start = Start(state, values["step"], Meter(**values["meter"]), best)
+            start.history = self._rows("history.jsonl", sizes[0])
+            start.failures = [Failure(**row) for row in self._rows("failures.jsonl", sizes[1])]
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise InputError(
                 f"{file} is damaged or belongs to another run ({type(error).__name__}): restore it from a "
                 "copy, or delete it to start this run again from its seed."
             ) from None
-        start.history = self._rows("history.jsonl", sizes[0])
-        start.failures = [Failure(**row) for row in self._rows("failures.jsonl", sizes[1])]
         return start
 
     def _identity(self) -> str:

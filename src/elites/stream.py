@@ -55,6 +55,8 @@ class Stream:
     draw: int = 0
 
     def __post_init__(self) -> None:
+        if isinstance(self.seed, np.integer):
+            object.__setattr__(self, "seed", int(self.seed))
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise InputError(f"The seed is {self.seed!r}: give a non-negative integer.")
 

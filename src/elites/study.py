@@ -7,6 +7,7 @@ judge    a callable on a batch of objects that the search never sees
 final    a `Final`, to render the finalists with another walk
 on       a list of subscribers, such as `Watch`
 seed     0 by default
+probe    a `Probe`, or `None` to leave out the look at the reward
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from .diagnose import Watch
+from .probe import Probe
 from .run import Final, Subscriber
 from .target import Target
 from .types import Budget, InputError, Method
@@ -47,42 +50,49 @@ class Study:
     final: Final | None
     on: list[Subscriber]
     seed: int
+    probe: Probe | None
+    shown: str
 
 
-def load(path: str | Path, source: str | None = None) -> Study:
+def load(path: str | Path, source: str | None = None, copy: str | Path = "its copy") -> Study:
     """Run a study file and check what it defines.
 
     Arguments:
         path: of the file.
         source: its text, if not what the file says now: the copy in a run folder.
+        copy: where that text is, for tracebacks.
 
     Raises:
         InputError: if there is no such file, or a name is missing or of the wrong kind.
         StudyError: if its code fails.
     """
-    path = Path(path)
+    path = Path(path).resolve()
+    shown = str(path if source is None else copy)
     if source is None:
         if not path.is_file():
             raise InputError(f"There is no study {path}: give a Python file that defines target and method.")
         try:
-            source = path.read_text(encoding="utf-8")
+            source = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"The study {path} cannot be read ({error}): give a Python file in UTF-8.") from None
-    names = _execute(path, source)
+    names = _execute(path, source, shown)
     target = _the(path, names, "target", Target)
     method: Any = names.get("method")
-    if not all(callable(getattr(method, verb, None)) for verb in ("init", "step", "done", "cost")):
+    if isinstance(method, type) or not all(
+        callable(getattr(method, verb, None)) for verb in ("init", "step", "done", "cost")
+    ):
         raise InputError(f"{path} defines no method: add a line such as method = elites.Elites().")
     budget = _the(path, names, "budget", Budget, Budget())
     final = _the(path, names, "final", Final, None)
     seed = _the(path, names, "seed", int, 0)
     on, judge = names.get("on", []), names.get("judge")
-    if not isinstance(on, list | tuple) or not all(callable(f) for f in on):
+    if not isinstance(on, list | tuple) or not all(callable(f) and not isinstance(f, type) for f in on):
         raise InputError(f"{path} defines on as {type(on).__name__}: give a list of subscribers.")
     if judge is not None and not callable(judge):
         raise InputError(f"{path} defines judge as {type(judge).__name__}: give a callable on a batch of objects.")
     watch: list[Subscriber] = [] if judge is None else [Watch({"judge": judge})]
-    return Study(path, source, target, method, budget, final, [*watch, *on], seed)
+    probe = None if names.get("probe", True) is None else _the(path, names, "probe", Probe, Probe())
+    return Study(path, source, target, method, budget, final, [*watch, *on], seed, probe, shown)
 
 
 def _the(path: Path, names: dict[str, Any], name: str, kind: type, *default: Any) -> Any:
@@ -99,7 +109,7 @@ def _the(path: Path, names: dict[str, Any], name: str, kind: type, *default: Any
     return value
 
 
-def _execute(path: Path, source: str) -> dict[str, Any]:
+def _execute(path: Path, source: str, shown: str) -> dict[str, Any]:
     module = ModuleType("study")
     module.__file__ = str(path)
     sys.modules["study"] = module  # dataclasses and pickles look it up
@@ -107,15 +117,16 @@ def _execute(path: Path, source: str) -> dict[str, Any]:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
-        exec(compile(source, str(path), "exec"), module.__dict__)
+        with redirect_stdout(sys.stderr):  # what a study prints is no result
+            exec(compile(source, shown, "exec", dont_inherit=True), module.__dict__)
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = str(error).splitlines()[0] if str(error) else ""
         raise StudyError(
             f"The study {path} stopped with {type(error).__name__}{': ' if reason else ''}{reason}: mend it and "
             "run it again.",
-            shortened(error, lambda frame: frame == str(path)),
+            shortened(error, lambda frame: frame == shown),
         ) from None
     return module.__dict__
 

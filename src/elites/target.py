@@ -121,18 +121,25 @@ class Target:
             )
 
     def score(self, x0: Tensor, stream: Stream, ids: Sequence[Id]) -> Tensor:
-        """Rewards `(B,)` float32 on the CPU of clean latents; -inf for failures, which are listed under their keys."""
+        """Rewards `(B,)` float32 on the CPU of clean latents; -inf for failures, which are listed under their keys.
+
+        An exception of the decoder is a failure, as one of the reward is.
+        """
+
+        def reward(latents: Tensor) -> Any:
+            objects = self.decode(latents)
+            with self._mode():
+                return self.reward(objects)
 
         def call(rows: slice) -> Tensor:
-            objects = self.decode(x0[rows])
-            with self._mode():
-                values, reasons, calls = score(self.reward, objects, rows.stop - rows.start, self.on_error)
-            if self._gradients and not values.requires_grad:
+            values, reasons, calls = score(reward, x0[rows], rows.stop - rows.start, self.on_error)
+            if self._gradients and not values.requires_grad and not reasons:
                 raise RewardError("The reward has no gradient: use a method that needs none, such as Elites.")
             self.meter.rewards += calls
             self.meter.failures += len(reasons)
-            for row, reason in sorted(reasons.items()):
-                self.failures.append(Failure(*stream.key(ids[rows.start + row]), reason))
+            found = [Failure(*stream.key(ids[rows.start + i]), reason) for i, reason in sorted(reasons.items())]
+            self.failures += found
+            self.on_error.settle(found)
             return values
 
         return torch.cat(self._each("decode_batch", len(x0), call))

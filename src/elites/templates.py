@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .stream import Id, Purpose, Stream
 from .target import Target
-from .types import Info, Meter, Prior, Samples
+from .types import Info, InputError, Meter, Prior, Samples
 
 __all__ = ["KEEP", "Plain", "Search", "Walk", "WalkState"]
 
@@ -95,6 +95,10 @@ class Walk(ABC):
 
     steps: int = 20
     n: int = 16
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.n < 1:
+            raise InputError(f"{self}: a walk has at least one step and one object.")
 
     @abstractmethod
     def advance(

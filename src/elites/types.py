@@ -150,6 +150,10 @@ class Budget:
             value = getattr(self, f.name)
             if value is not None and not value > 0:
                 raise InputError(f"Budget({f.name}={value}) leaves nothing to spend: give a positive number.")
+            if value is not None and f.name != "seconds":
+                if value != int(value):
+                    raise InputError(f"Budget({f.name}={value}) is no whole number: give one.")
+                object.__setattr__(self, f.name, int(value))
 
     @property
     def empty(self) -> bool:
@@ -208,11 +212,8 @@ class Samples:
 
     def __getitem__(self, index: Any) -> Samples:
         """The samples at a slice or tensor of indices."""
-        picked: list[Any] = [None if v is None else v[index] for v in self._values()]
+        picked: list[Any] = [None if v is None else v[index] for v in vars(self).values()]
         return Samples(*picked)
-
-    def _values(self) -> list[Any]:
-        return [getattr(self, f.name) for f in fields(self)]
 
     def top(self, k: int) -> Samples:
         """The k best, best first; failures never count."""
@@ -221,11 +222,9 @@ class Samples:
     @staticmethod
     def cat(parts: Sequence[Samples]) -> Samples:
         """All parts in order, on the device of the last; a field that one of them lacks is dropped."""
-        columns = zip(*(p._values() for p in parts), strict=True)
-        joined: list[Any] = [
-            None if any(v is None for v in c) else torch.cat([v.to(c[-1].device) for v in c]) for c in columns
-        ]
-        return Samples(*joined)
+        columns = zip(*(vars(p).values() for p in parts), strict=True)
+        whole = [None if any(v is None for v in c) else torch.cat([v.to(c[-1].device) for v in c]) for c in columns]
+        return Samples(*whole)  # type: ignore[arg-type]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..types import Event, InputError, Setup
+from ..types import Event, Setup
 
 __all__ = ["DistanceToData", "Watch"]
 
@@ -35,16 +36,22 @@ class Watch:
         if key != self._seen or event.setup is not self._setup:
             objects = event.setup.target.decode(event.best.x[:1])
             with torch.no_grad():
-                self._values = {name: _one(name, f(objects)) for name, f in self.columns.items()}
+                self._values = {name: _one(name, f, objects) for name, f in self.columns.items()}
             self._seen, self._setup = key, event.setup
         event.row.update(self._values)
 
 
-def _one(name: str, out: Any) -> float:
-    value = torch.as_tensor(out, dtype=torch.float64).reshape(-1)
-    if len(value) != 1:
-        raise InputError(f"{name!r} returned {len(value)} numbers for one object: return one for each object.")
-    return float(value[0])
+def _one(name: str, f: Callable[[Any], Any], objects: Any) -> float:
+    """The number of one object; evidence that fails is NaN and a warning, and never ends the run."""
+    try:
+        value = torch.as_tensor(f(objects), dtype=torch.float64).reshape(-1)
+        if len(value) == 1:
+            return float(value[0])
+        reason = f"it returned {len(value)} numbers for one object"
+    except Exception as error:  # a user's code may raise anything
+        reason = f"{type(error).__name__}: {error}"
+    warnings.warn(f"{name!r} is missing for a step: {reason}.", stacklevel=4)
+    return float("nan")
 
 
 @dataclass(frozen=True, eq=False)

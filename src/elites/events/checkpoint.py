@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors.torch import save
+from torch import Tensor
 
 from ..packing import pack
 from ..probe import Probe
@@ -17,7 +20,7 @@ from ..run import Final, Subscriber, run
 from ..store import Folder, write
 from ..stream import Stream
 from ..target import Target
-from ..types import Budget, Event, Failure, Method, Result, Samples, Setup
+from ..types import Budget, Event, Failure, InputError, Method, Result, Samples, Setup
 from .pictures import pictures, png, strip
 
 __all__ = ["Checkpoint", "resume"]
@@ -84,10 +87,12 @@ class Checkpoint:
         path = self.folder.path
         tensors: dict[str, Any] = {}
         pack(result.samples, "best", tensors)
+        objects = _decoded(event.setup.target, result.samples) if len(result.samples) else []
+        if objects and all(isinstance(o, Tensor | np.ndarray) for o in objects):
+            tensors["best.objects"] = torch.stack([torch.as_tensor(o).cpu() for o in objects])
         write(path / "best.safetensors", save({name[5:]: v.clone() for name, v in tensors.items()}))
-        if len(result.samples):
-            for i, image in enumerate(pictures(_decoded(event.setup.target, result.samples))):
-                write(path / "best" / f"{i:02d}.png", png(image))
+        for i, image in enumerate(pictures(objects)):
+            write(path / "best" / f"{i:02d}.png", png(image))
         summary = {
             "stopped": result.stopped,
             "best": float(result.best.reward[0]) if len(result.best) else None,
@@ -132,11 +137,13 @@ def resume(
     try:
         about = held.about()
         seed = int(about["seed"])
+        if budget is None and held.finished:
+            raise InputError(f"The run in {held.path} has finished: give a larger budget to go on with it.")
         given = budget or Budget(**about["budget"])
         setup = Setup(method, target, given, seed)
         held.check(setup)
-        held.begin(setup, about.get("study"))
         start = held.load(method.init(target, Stream(seed)))
+        held.begin(setup, about.get("study"))
         subscribers: list[Subscriber] = [*on, Checkpoint(held)]
         return run(method, target, given, seed, on=subscribers, probe=probe, final=final, stop=stop, start=start)
     finally:

@@ -17,18 +17,23 @@ SMALL, LARGE = 64, 160  # sides of a thumbnail in pixels
 
 
 def pictures(objects: Any) -> list[Image.Image]:
-    """Images of a batch `(n, C, H, W)` in [0, 1] with 1 or 3 channels, or of a list of such images or PIL images.
+    """Images of a batch `(n, C, H, W)` or `(n, H, W, C)`, in [0, 1] or uint8, or of a list of images or PIL images.
 
-    Objects of another kind give an empty list.
+    C is 1 or 3. Objects of another kind give an empty list.
     """
     if isinstance(objects, list | tuple) and objects and all(isinstance(o, Image.Image) for o in objects):
         return [o.convert("RGB") for o in objects]
     if isinstance(objects, list | tuple) and objects and all(isinstance(o, Tensor | np.ndarray) for o in objects):
         return [p for o in objects for p in pictures(o[None])]
-    if not isinstance(objects, Tensor | np.ndarray) or objects.ndim != 4 or objects.shape[1] not in (1, 3):
+    if not isinstance(objects, Tensor | np.ndarray) or objects.ndim != 4:
         return []
-    array = objects.detach().float().cpu().numpy() if isinstance(objects, Tensor) else objects
-    pixels = (np.nan_to_num(array).clip(0, 1) * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    array = objects.detach().cpu().numpy() if isinstance(objects, Tensor) else objects
+    if array.shape[1] in (1, 3):
+        array = array.transpose(0, 2, 3, 1)
+    elif array.shape[3] not in (1, 3):
+        return []
+    whole = array.dtype == np.uint8  # already 0 to 255
+    pixels = array if whole else (np.nan_to_num(array.astype(float)).clip(0, 1) * 255).round().astype(np.uint8)
     return [Image.fromarray(p[..., 0] if p.shape[-1] == 1 else p) for p in pixels]
 
 

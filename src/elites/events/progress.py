@@ -35,7 +35,7 @@ class Progress:
     def __call__(self, event: Event) -> None:
         """Show the event."""
         if event.result is not None:
-            self._close(event)
+            self._end(event)
             return
         if event.step == 0 and "sd" in event.row:
             self.console.print(describe(event.row), soft_wrap=True)
@@ -59,10 +59,14 @@ class Progress:
         left = f"  {_clock(meter.seconds * (1 / share - 1))} left" if event.step and share > 0 else ""
         return f"step {event.step}  {numbers}  {spent}{speed}{left}"
 
-    def _close(self, event: Event) -> None:
+    def close(self) -> None:
+        """Give the terminal back; a run that ends with an error needs it."""
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    def _end(self, event: Event) -> None:
+        self.close()
         result = event.result
         assert result is not None
         best = f"best {float(result.best.reward[0]):.6g}" if len(result.best) else "nothing scored"

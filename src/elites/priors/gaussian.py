@@ -103,6 +103,8 @@ class GaussianPrior:
     def denoise(self, x: Tensor, t: Tensor, z: Tensor | None = None) -> Tensor:
         """E[x0 | x] from the network."""
         y = self.net(x, t.to(x).expand(len(x)))
+        if y.shape != x.shape:
+            raise InputError(f"The network returned shape {tuple(y.shape)} for {tuple(x.shape)}: they must agree.")
         x0 = self.predicts.x0(y, x, self.schedule, t)
         return x0 if self.clip is None else x0.clamp(-self.clip, self.clip)
 

@@ -95,6 +95,8 @@ def from_unet(
     if unet.config.out_channels != unet.config.in_channels:
         raise InputError("The network predicts its variance too: wrap it so that it returns the first half.")
     size = unet.config.sample_size
+    if size is None:
+        raise InputError("The network does not say its sample_size: set it in its config.")
     height, width = (size, size) if isinstance(size, int) else size
     return GaussianPrior(
         net=_Call(_frozen(unet, device), label),

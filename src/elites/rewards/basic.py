@@ -29,5 +29,5 @@ def per_sample(f: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
 def _try(f: Callable[[Any], Any], obj: Any) -> Any:
     try:
         return f(obj)
-    except Exception as error:  # a user's code may raise anything
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         return error

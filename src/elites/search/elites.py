@@ -11,6 +11,7 @@ noise is typical of the prior.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,6 +37,10 @@ class Restart:
     """
 
     patience: int = 30
+
+    def __post_init__(self) -> None:
+        if self.patience < 1:
+            raise InputError(f"{self}: wait for at least one step.")
 
 
 class Sizes(Protocol):
@@ -66,7 +71,8 @@ class Geometric:
             raise InputError(f"{self}: give a positive factor and 4 <= least <= most.")
 
     def __call__(self, population: int, steps: int) -> int:
-        return int(min(max(population * self.factor**steps, self.least), self.most))
+        size = math.log(population) + steps * math.log(self.factor)
+        return round(math.exp(min(max(size, math.log(self.least)), math.log(self.most))))
 
 
 @dataclass
@@ -151,7 +157,15 @@ class Elites(Search):
         return ElitesState(state.shape, law, pool[kept], scores[kept], best, state.steps + 1, stalled)
 
     def _round(self, shape: tuple[int, ...], d: int) -> ElitesState:
-        return ElitesState(shape, Law.prior(d), torch.zeros(0, d), torch.zeros(0), -torch.inf, 0, 0)
+        return ElitesState(
+            shape,
+            Law.prior(d),
+            torch.zeros(0, d, dtype=torch.float32),
+            torch.zeros(0, dtype=torch.float32),
+            -torch.inf,
+            0,
+            0,
+        )
 
     def _candidates(self, state: ElitesState, stream: Stream, ids: Sequence[int]) -> Tensor:
         """Candidates `(len(ids), d)`, where the guard wants them."""
@@ -159,7 +173,7 @@ class Elites(Search):
         if self.mirrored:
             pairs = sorted({i // 2 for i in ids})
             row = {pair: k for k, pair in enumerate(pairs)}
-            sign = torch.tensor([1.0 - 2.0 * (i % 2) for i in ids])[:, None]
+            sign = torch.tensor([1.0 - 2.0 * (i % 2) for i in ids], dtype=torch.float32)[:, None]
             e = sign * stream.normal(pairs, (width,))[[row[i // 2] for i in ids]]
         else:
             e = stream.normal(ids, (width,))

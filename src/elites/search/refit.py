@@ -22,6 +22,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..types import InputError
+
 __all__ = ["Diagonal", "Law", "LowRank", "Natural", "Refit", "Shell"]
 
 LEAST = 1e-4  # standard deviation that a natural gradient may reach
@@ -38,7 +40,8 @@ class Law:
     @staticmethod
     def prior(d: int) -> Law:
         """Standard normal."""
-        return Law(torch.zeros(d), torch.ones(d), torch.zeros(d, 0))
+        zero = torch.zeros(d, dtype=torch.float32)
+        return Law(zero, zero + 1, zero.new_zeros(d, 0))
 
     def draw(self, e: Tensor) -> Tensor:
         """Candidates `(n, d)` from standard normal numbers `(n, d + r)`."""
@@ -64,9 +67,14 @@ class Refit(Protocol):
         """Arguments: the law, candidates `(n, d)` best first with failures left out, and how many are drawn a step."""
 
 
+def _check(refit: Refit, good: bool) -> None:
+    if not good:
+        raise InputError(f"{refit}: shares lie between 0 and 1, rates and floors are not negative.")
+
+
 def _log_weights(k: int) -> Tensor:
     """Rank weights of k elites, best first, that sum to 1."""
-    raw = math.log(k + 0.5) - torch.arange(1, k + 1).log()
+    raw = math.log(k + 0.5) - torch.arange(1, k + 1, dtype=torch.float32).log()
     return raw / raw.sum()
 
 
@@ -83,6 +91,9 @@ class Diagonal:
     elites: float = 0.25
     smooth: float = 0.0
     floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self, 0 < self.elites <= 1 and 0 <= self.smooth < 1 and self.floor >= 0)
 
     def __call__(self, law: Law, z: Tensor, population: int) -> Law:
         top = z[: max(2, round(self.elites * population))]
@@ -102,6 +113,9 @@ class Shell:
 
     elites: float = 0.25
     cap: float = 0.98
+
+    def __post_init__(self) -> None:
+        _check(self, 0 < self.elites <= 1 and 0 < self.cap < 1)
 
     def __call__(self, law: Law, z: Tensor, population: int) -> Law:
         return _on_shell(law, z[: max(2, round(self.elites * population))], self.cap)
@@ -129,6 +143,9 @@ class LowRank:
     cap: float = 0.98
     share: float = 0.3
 
+    def __post_init__(self) -> None:
+        _check(self, 0 < self.elites <= 1 and 0 < self.cap < 1 and 0 <= self.share < 1)
+
     def __call__(self, law: Law, z: Tensor, population: int) -> Law:
         top = z[: max(2, round(self.elites * population))]
         base = _on_shell(law, top, self.cap)
@@ -153,9 +170,12 @@ class Natural:
 
     rate: float = 1.0
 
+    def __post_init__(self) -> None:
+        _check(self, self.rate >= 0)
+
     def __call__(self, law: Law, z: Tensor, population: int) -> Law:
         n, d = z.shape
-        raw = (math.log(n / 2 + 1) - torch.arange(1, n + 1).log()).clamp(min=0)
+        raw = (math.log(n / 2 + 1) - torch.arange(1, n + 1, dtype=torch.float32).log()).clamp(min=0)
         utility = (raw / raw.sum() - 1 / n)[:, None]
         e = (z - law.mean) / law.std
         eta = self.rate * (3 + math.log(d)) / (5 * math.sqrt(d))

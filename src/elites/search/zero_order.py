@@ -74,7 +74,7 @@ class ZeroOrder(Search):
         d = torch.Size(shape).numel()
         if d < 2:
             raise InputError("The noise is one number and has no neighbours on a shell: use RandomSearch or Elites.")
-        return ZeroOrderState(shape, torch.zeros(d), -torch.inf, 0)
+        return ZeroOrderState(shape, torch.zeros(d, dtype=torch.float32), -torch.inf, 0)
 
     def ask(self, state: ZeroOrderState, stream: Stream, ids: Sequence[int]) -> Tensor:
         v = stream.normal(ids, (len(state.pivot),))

@@ -1,0 +1,117 @@
+"""A study run in a folder, as the command line does it."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from .events import Checkpoint, Progress, resume
+from .run import Subscriber, run
+from .scoring import RewardError
+from .store import Folder, StoreError, write
+from .study import Study, shortened
+from .types import Budget, InputError, Result, Setup
+
+__all__ = ["Interrupt", "errors", "fresh", "go_on", "hint", "unused"]
+
+errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+@dataclass
+class Interrupt:
+    """Ctrl-C: the first one ends the run after its step, the second one at once."""
+
+    folder: Path | None = None
+    seen: bool = False
+
+    def __call__(self) -> bool:
+        return self.seen
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Catch Ctrl-C for a while."""
+
+        def note(number: int, frame: Any) -> None:
+            if self.seen:
+                errors.print(f"Stopped at once{f'; go on with: {hint(self.folder)}' if self.folder else ''}")
+                raise SystemExit(130)
+            self.seen = True
+            errors.print("Finishing the step; Ctrl-C again stops at once.")
+
+        before = signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def hint(folder: Path) -> str:
+    """The command that goes on with a run."""
+    return f"elites resume {shlex.quote(str(folder))}"
+
+
+def unused(stem: str) -> Path:
+    """runs/stem, or the first of runs/stem-2, runs/stem-3, ... that is not there."""
+    names = (f"{stem}-{i}" if i > 1 else stem for i in range(1, 1_000_000))
+    return next(path for name in names if not (path := Path("runs") / name).exists())
+
+
+def fresh(study: Study, folder: Folder, budget: Budget, seed: int, shown: Sequence[Progress]) -> Result:
+    """Run a study in a new folder, which is removed again if nothing was saved."""
+    stop = Interrupt(folder.path)
+    keep = Checkpoint(folder, study=str(study.path))
+    on: list[Subscriber] = [*study.on, *shown, keep]
+    try:
+        write(folder.path / "study.py", study.source.encode())
+        folder.begin(Setup(study.method, study.target, budget, seed), keep.study)
+        with stop.watching(), _guarded(study, folder, shown):
+            return run(
+                study.method,
+                study.target,
+                budget,
+                seed,
+                on=on,
+                probe=study.probe,
+                final=study.final,
+                stop=stop,
+            )
+    finally:
+        folder.close()
+
+
+def go_on(study: Study, folder: Folder, budget: Budget | None, shown: Sequence[Progress]) -> Result:
+    """Go on with a run from the copy of its study."""
+    stop = Interrupt(folder.path)
+    on: list[Subscriber] = [*study.on, *shown]
+    with stop.watching(), _guarded(study, folder, shown):
+        return resume(
+            folder, study.method, study.target, budget, on=on, probe=study.probe, final=study.final, stop=stop
+        )
+
+
+@contextmanager
+def _guarded(study: Study, folder: Folder, shown: Sequence[Progress]) -> Iterator[None]:
+    """Keep what the study prints off the result, give the terminal back, and say what to mend."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except (InputError, RewardError, StoreError) as error:
+        if not isinstance(error, StoreError):
+            folder.discard()
+        raise
+    except Exception as error:
+        folder.discard()
+        errors.print(shortened(error, lambda frame: frame == study.shown))
+        again = f"mend {folder.path / 'study.py'}, then '{hint(folder.path)}'" if folder.path.exists() else "mend it"
+        raise RewardError(f"The run failed with {type(error).__name__}: {again}.") from None
+    finally:
+        for progress in shown:
+            progress.close()
