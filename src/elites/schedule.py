@@ -178,7 +178,7 @@ class Table:
         object.__setattr__(self, "_pairs", (alpha2.sqrt(), (1 - alpha2).sqrt()))
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        index = t.round().long()
+        index = t.round().long() if t.ndim else round(float(t))
         return self._pairs[0][index], self._pairs[1][index]
 
     def times(self, steps: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,15 @@ class _Spacing:
     """The times of a diffusers scheduler, from a private copy."""
 
     scheduler: Any
+    known: dict[int, Tensor] = field(default_factory=dict)
 
     def __call__(self, steps: int) -> Tensor:
-        scheduler = copy.deepcopy(self.scheduler)
-        scheduler.set_timesteps(steps)
-        return torch.cat([scheduler.timesteps.double().cpu(), torch.tensor([-1.0], dtype=torch.float64)])
+        if steps not in self.known:  # a walk asks at every step
+            scheduler = copy.deepcopy(self.scheduler)
+            scheduler.set_timesteps(steps)
+            end = torch.tensor([-1.0], dtype=torch.float64)
+            self.known[steps] = torch.cat([scheduler.timesteps.double().cpu(), end])
+        return self.known[steps]
 
 
 def from_unet(
