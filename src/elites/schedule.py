@@ -243,7 +243,8 @@ class V:
 
     def x0(self, y: Tensor, x: Tensor, schedule: Schedule, t: Tensor) -> Tensor:
         alpha, sigma = schedule(t)
-        return (alpha * x - sigma * y) / (alpha**2 + sigma**2)
+        energy = alpha**2 + sigma**2
+        return (alpha / energy) * x - (sigma / energy) * y
 
     def of(self, x0: Tensor, x: Tensor, schedule: Schedule, t: Tensor) -> Tensor:
         alpha, sigma = schedule(t)

@@ -69,6 +69,7 @@ class GaussianPrior:
     device: str | torch.device = "cpu"
     cost: int = 1
     name: str = ""
+    _moves: dict[tuple[float, float], tuple[float, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_device(self.device)
@@ -110,7 +111,10 @@ class GaussianPrior:
 
     def move(self, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, z: Tensor | None = None) -> Tensor:
         """a x + b x0 + c z."""
-        a, b, c = self.kernel(self.schedule, t, s)
+        key = float(t), float(s)
+        if key not in self._moves:  # every walk has the same few transitions
+            self._moves[key] = tuple(float(v) for v in self.kernel(self.schedule, t, s))
+        a, b, c = self._moves[key]
         mean = a * x + b * x0
         return mean if z is None else mean + c * z
 

@@ -33,10 +33,11 @@ class _Call:
 
     unet: Any
     label: int | None
+    dtype: torch.dtype  # asking the network goes through all its weights
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         labels = None if self.label is None else torch.full((len(x),), self.label, device=x.device)
-        out = self.unet(x.to(self.unet.dtype), t, class_labels=labels, return_dict=False)[0]
+        out = self.unet(x.to(self.dtype), t, class_labels=labels, return_dict=False)[0]
         return out.to(x.dtype)
 
 
@@ -103,7 +104,7 @@ def from_unet(
         raise InputError("The network does not say its sample_size: set it in its config.")
     height, width = (size, size) if isinstance(size, int) else size
     return GaussianPrior(
-        net=_Call(_frozen(unet, device), label),
+        net=_Call(_frozen(unet, device), label, unet.dtype),
         shape=(unet.config.in_channels, height, width),
         schedule=table,
         predicts=predicts,
