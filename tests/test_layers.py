@@ -16,7 +16,7 @@ EXCEPTIONS = {  # imports inside a function that point up, and why
     ("target", "templates"): "templates build on targets, and a target has a walk by default",
     ("run", "__init__"): "the version is defined in __init__",
 }
-TOP = {"__init__", "__main__", "cli", "demo", "session", "study"}  # may import everything, and nothing imports them
+TOP = {"__init__", "__main__", "cli", "demo", "launch", "study"}  # may import everything, and nothing imports them
 MATHS = {"types", "stream", "schedule", "kernel"}
 LOOP = {"scoring", "target", "templates", "probe", "run"}
 ALLOWED = {

@@ -19,10 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from .events import Progress, write_report
+from .launch import Interrupt, errors, fresh, go_on, hint, unused
 from .run import run
 from .scoring import RewardError
 from .search import RandomSearch
-from .session import Interrupt, errors, fresh, go_on, hint, unused
 from .store import Folder, StoreError
 from .study import Study, StudyError, load
 from .types import Budget, InputError, Result
