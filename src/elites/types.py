@@ -133,7 +133,7 @@ class Budget:
     Arguments:
         nfe: network evaluations, counted per object.
         rewards: objects scored.
-        seconds: wall time; a step fits if it should end in time, judged by the longest step so far.
+        seconds: wall time; a step fits if it should end in time, judged by the longest step, or by the probe.
         steps: steps of the method.
 
     Raises:
