@@ -11,7 +11,7 @@ from test_schedule import SCHEDULES, table
 from torch.distributions import Normal
 
 from elites import DDIM, Flow, InputError, VPCosine, VPLinear
-from elites.kernel import log_ratio
+from elites.kernel import Renoise, log_ratio
 
 SCHEDULES = SCHEDULES | {"table": table()}
 schedules = st.sampled_from(sorted(SCHEDULES)).map(SCHEDULES.get)
@@ -37,6 +37,19 @@ def test_the_clean_end_is_the_clean_guess(schedule, eta, steps, data):
     times = schedule.times(steps)
     i = data.draw(st.integers(0, steps - 1))
     assert [float(v) for v in DDIM(eta)(schedule, times[i], times[-1])] == [0, float(schedule(times[-1])[0]), 0]
+
+
+@given(schedules, st.integers(2, 60), st.data())
+def test_renoising_keeps_the_marginals_and_forgets_x(schedule, steps, data):
+    times = schedule.times(steps)
+    i = data.draw(st.integers(0, steps - 1))
+    a, b, c = Renoise()(schedule, times[i], times[i + 1])
+    alpha, sigma = schedule(times[i + 1])
+    assert a.dtype == b.dtype == c.dtype == torch.float64
+    assert a.ndim == b.ndim == c.ndim == 0
+    assert (a, b, c) == (0, alpha, sigma)
+    assert c >= DDIM(1.0)(schedule, times[i], times[i + 1])[2]
+    assert Renoise().noisy
 
 
 @given(st.floats(0.01, 1), st.floats(0, 0.99))

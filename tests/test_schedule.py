@@ -170,6 +170,25 @@ def test_a_table_reads_its_levels_and_is_clean_at_minus_one():
     assert Table(schedule.alphas_cumprod, final=0.25)(t)[0][2] == 0.5
 
 
+def test_between_the_levels_of_a_table_the_logarithm_of_the_noise_is_even():
+    schedule = table()
+    t = torch.tensor([998.25, 500.5, 0.75, 12.0], **FLOAT64)
+    alpha, sigma = schedule(t)
+    ratio = lambda at: torch.stack([(pair := schedule(v))[1] / pair[0] for v in at])  # each alone, as a walk asks
+    want = ratio(t.floor()) ** (1 - t.frac()) * ratio(t.ceil()) ** t.frac()
+    assert_close(sigma / alpha, want, 1e-12)
+    assert torch.equal(sigma / alpha, ratio(t))
+    assert_close(alpha**2 + sigma**2, torch.ones_like(t), 1e-12)
+
+
+def test_a_table_reaches_its_ends_evenly_where_there_is_no_noise_or_nothing_else():
+    schedule = Table(torch.tensor([0.9, 0.5, 0.0], **FLOAT64))
+    alpha, sigma = schedule(torch.tensor([2.0, 1.5, -0.5, -1.0], **FLOAT64))
+    assert (alpha[0], sigma[0], alpha[3], sigma[3]) == (0, 1, 1, 0)
+    angle = torch.atan2(sigma, alpha)
+    assert_close(angle[1:3] * 2, torch.tensor([0.75 * torch.pi, torch.acos(torch.tensor(0.9**0.5, **FLOAT64))]), 1e-7)
+
+
 def test_a_table_has_trailing_times_by_default():
     schedule = table(50)
     for steps in range(1, 51):

@@ -21,11 +21,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from .types import InputError
 
-__all__ = ["DDIM", "log_ratio"]
+__all__ = ["DDIM", "Renoise", "log_ratio"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,32 @@ class DDIM:
         c2 = (self.eta * sigma_s) ** 2 * (1 - (alpha_t * sigma_s / (alpha_s * sigma_t)) ** 2).clamp(min=0)
         a = (sigma_s**2 - c2).clamp(min=0).sqrt() / sigma_t
         return a, alpha_s - a * alpha_t, c2.sqrt()
+
+
+@dataclass(frozen=True)
+class Renoise:
+    """The clean guess with fresh noise, x_s = alpha_s x0 + sigma_s z: a = 0, b = alpha_s and c = sigma_s.
+
+    The sampler of consistency models, whose guess is a clean object from any level. It keeps the marginals like every
+    kernel here and forgets x_t, which is more noise than `DDIM(1.0)` draws.
+
+    References:
+        Consistency Models (Song, Dhariwal, Chen and Sutskever, 2023), arXiv:2303.01469, algorithm 1.
+        Latent Consistency Models: Synthesizing High-Resolution Images with Few-Step Inference (Luo, Tan, Huang, Li and
+        Zhao, 2023), arXiv:2310.04378.
+    """
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the transition draws noise: always."""
+        return True
+
+    def __call__(
+        self, schedule: Callable[[Tensor], tuple[Tensor, Tensor]], t: Tensor, s: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Coefficients (a, b, c), 0-dim float64."""
+        alpha, sigma = schedule(s)
+        return torch.zeros_like(alpha), alpha, sigma
 
 
 def log_ratio(x: Tensor, mean_p: Tensor, mean_q: Tensor, c: Tensor | float) -> Tensor:

@@ -160,6 +160,9 @@ class Pair:
 class Table:
     """Discrete variance-preserving levels, as trained by DDPM: times are the indices T - 1, ..., 0, and -1 is clean.
 
+    Between two levels log(sigma / alpha) is linear in time, as k-diffusion and diffusers have it. Where it is infinite
+    on one side, at the clean end and at zero terminal SNR, the angle atan2(sigma, alpha) is linear instead.
+
     Arguments:
         alphas_cumprod: alpha^2 of the levels `(T,)`.
         final: alpha^2 at time -1.
@@ -178,8 +181,18 @@ class Table:
         object.__setattr__(self, "_pairs", (alpha2.sqrt(), (1 - alpha2).sqrt()))
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        index = t.round().long() if t.ndim else round(float(t))
-        return self._pairs[0][index], self._pairs[1][index]
+        alpha, sigma = self._pairs
+        if t.ndim == 0 and float(t).is_integer():  # nearly every call
+            return alpha[int(t)], sigma[int(t)]
+        t = t.detach().double().cpu()
+        low, high = t.floor().long(), t.ceil().long()
+        weight = t - low
+        logs, angles = (sigma / alpha).log(), torch.atan2(sigma, alpha)
+        log = torch.lerp(logs[low], logs[high], weight)
+        angle = torch.lerp(angles[low], angles[high], weight)
+        angle = torch.where(log.isfinite(), log.exp().atan(), angle)
+        exact = weight == 0  # no rounding at the levels themselves
+        return torch.where(exact, alpha[low], angle.cos()), torch.where(exact, sigma[low], angle.sin())
 
     def times(self, steps: int) -> Tensor:
         size = len(self.alphas_cumprod)
