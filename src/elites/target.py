@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -129,7 +130,7 @@ class Target:
         def reward(latents: Tensor) -> Any:
             objects = self.decode(latents)
             with self._mode():
-                return self.reward(objects)
+                return _without_broken(objects, self.reward(objects))
 
         def call(rows: slice) -> Tensor:
             values, reasons, calls = score(reward, x0[rows], rows.stop - rows.start, self.on_error)
@@ -163,21 +164,22 @@ class Target:
             f: chunk of x to (value `(n,)`, anything); it may call `denoise`, `generate` and `score`.
             x: where, `(B, *shape)`.
         """
-        values, aux, grads = [], [], []
-        outer, self._gradients = self._gradients, True
-        try:
-            for chunk in x.split(self.batch):
+
+        def call(rows: slice) -> tuple[Tensor, Any, Tensor]:
+            outer, self._gradients = self._gradients, True
+            try:
                 with torch.enable_grad():
-                    leaf = chunk.detach().clone().requires_grad_()
+                    leaf = x[rows].detach().clone().requires_grad_()
                     value, extra = f(leaf)
-                    (grad,) = torch.autograd.grad(value.sum(), leaf)
-                self.meter.grads += len(chunk)
-                values.append(value.detach())
-                aux.append(extra)
-                grads.append(grad)
-        finally:
-            self._gradients = outer
-        return torch.cat(values), aux, torch.cat(grads)
+                    total = value.sum()  # a constant, if every object of the chunk failed
+                    grad = torch.autograd.grad(total, leaf)[0] if total.requires_grad else torch.zeros_like(leaf)
+            finally:
+                self._gradients = outer
+            self.meter.grads += len(leaf)
+            return value.detach(), extra, grad
+
+        values, aux, grads = zip(*self._each("batch", len(x), call), strict=True)
+        return torch.cat(values), list(aux), torch.cat(grads)
 
     @contextmanager
     def _mode(self) -> Iterator[None]:
@@ -199,13 +201,27 @@ class Target:
                 out.append(call(rows))
             except torch.OutOfMemoryError:
                 half = getattr(self, size) // 2
-                if half < 1:
+                if half < 1 or self._gradients:  # a graph keeps what its chunks hold: `grad` begins again with fewer
                     raise
                 setattr(self, size, half)
                 warnings.warn(f"Out of memory: {size} is now {half}, and floats may differ.", stacklevel=2)
             else:
                 done = rows.stop
         return out
+
+
+def _without_broken(objects: Any, values: Any) -> Any:
+    """The values, an exception in the place of those of objects that are not finite."""
+    if isinstance(objects, np.ndarray) and objects.dtype.kind == "f":
+        objects = torch.from_numpy(np.ascontiguousarray(objects))
+    if not isinstance(objects, Tensor) or not objects.is_floating_point():
+        return values
+    broken = ~torch.isfinite(objects.detach()).reshape(len(objects), -1).all(1)
+    if broken.all():  # the reward of one object may be a bare number
+        return [ValueError("the object is not finite")] * len(objects)
+    if not broken.any() or not hasattr(values, "__len__") or len(values) != len(objects):
+        return values
+    return [ValueError("the object is not finite") if b else v for v, b in zip(values, broken, strict=True)]
 
 
 def _pad(x: Tensor, rows: int) -> Tensor:
