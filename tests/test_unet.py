@@ -7,6 +7,7 @@ import torch
 from helpers import bits, on
 
 from elites import DDIM, Budget, Elites, InputError, Plain, Stream, Target, run
+from elites.kernel import Renoise
 from elites.priors import digits, from_unet
 from elites.stream import Purpose
 
@@ -160,8 +161,8 @@ def test_weights_take_no_gradients_and_the_decoder_gives_images(unet):
     [
         ("FlowMatchEulerDiscreteScheduler", "no table of alphas"),
         ("EDMEulerScheduler", "no table of alphas"),
-        ("EulerDiscreteScheduler", "not of the DDPM kind: give DDIMScheduler.from_config"),
-        ("PNDMScheduler", "not of the DDPM kind"),
+        ("KDPM2DiscreteScheduler", "does not go down from level to level: give DDIMScheduler.from_config"),
+        ("PNDMScheduler", "does not go down from level to level"),
     ],
 )
 def test_schedulers_of_another_kind_are_refused(unet, name, why, tmp_path):
@@ -183,6 +184,39 @@ def test_schedulers_of_another_kind_are_refused(unet, name, why, tmp_path):
 def test_schedulers_that_change_the_law_are_refused(unet, config, why):
     with pytest.raises(InputError, match=why):
         from_unet(unet, diffusers.DDIMScheduler(**config))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "changes", [{}, {"use_karras_sigmas": True}, {"timestep_spacing": "leading"}, {"prediction_type": "v_prediction"}]
+)
+def test_a_walk_equals_euler_of_diffusers(unet, changes):
+    scheduler = diffusers.EulerDiscreteScheduler(**changes)
+    prior = from_unet(unet, scheduler)
+    scheduler.set_timesteps(10)
+    x = prior.start(prior.noise(KEY, IDS)) * (scheduler.sigmas[0] ** 2 + 1) ** 0.5  # it carries x / alpha
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            out = unet(scheduler.scale_model_input(x, t), t).sample
+            x = scheduler.step(out, t, x).prev_sample
+    assert_equal(walked(prior), x)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_walk_equals_dpm_solver_of_first_order_with_karras_levels(unet):
+    scheduler = diffusers.DPMSolverMultistepScheduler(solver_order=1, use_karras_sigmas=True)  # told times are rounded
+    prior = from_unet(unet, scheduler)
+    assert_equal(walked(prior), loop(unet, scheduler, prior.start(prior.noise(KEY, IDS)), 10))
+
+
+def test_a_consistency_model_renoises_its_guess(unet):
+    scheduler = diffusers.LCMScheduler()
+    prior = from_unet(unet, scheduler)
+    assert prior.kernel == Renoise()
+    z = prior.noise(KEY, IDS)
+    assert_equal(walked(prior, 1), loop(unet, scheduler, prior.start(z), 1))
+    with pytest.raises(InputError, match="LCMScheduler does not take 60 steps: ask for fewer"):
+        prior.grid(60)
 
 
 def test_zero_terminal_snr_works_with_v_prediction(unet):

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..kernel import DDIM
-from ..schedule import X0, Eps, Prediction, Table, V
+from ..kernel import DDIM, Renoise
+from ..schedule import Table
 from ..types import InputError
+from .folder import diffusers, own_memory
 from .gaussian import GaussianPrior, check_device
+from .schedulers import USE_FLOW, Levels, network_time, read
 
 __all__ = ["from_unet", "to_unit"]
-
-PREDICTIONS: dict[str, Prediction] = {"epsilon": Eps(), "v_prediction": V(), "sample": X0()}
 
 
 def to_unit(x0: Tensor) -> Tensor:
@@ -34,27 +33,13 @@ class _Call:
     unet: Any
     label: int | None
     dtype: torch.dtype  # asking the network goes through all its weights
+    levels: Levels  # what it is told at a time
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         labels = None if self.label is None else torch.full((len(x),), self.label, device=x.device)
+        t = network_time(self.levels, t, t.dtype)
         out = self.unet(x.to(self.dtype), t, class_labels=labels, return_dict=False)[0]
         return out.to(x.dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class _Spacing:
-    """The times of a diffusers scheduler, from a private copy."""
-
-    scheduler: Any
-    known: dict[int, Tensor] = field(default_factory=dict)
-
-    def __call__(self, steps: int) -> Tensor:
-        if steps not in self.known:  # a walk asks at every step
-            scheduler = copy.deepcopy(self.scheduler)
-            scheduler.set_timesteps(steps)
-            end = torch.tensor([-1.0], dtype=torch.float64)
-            self.known[steps] = torch.cat([scheduler.timesteps.double().cpu(), end])
-        return self.known[steps]
 
 
 def from_unet(
@@ -62,7 +47,7 @@ def from_unet(
     scheduler: Any = None,
     *,
     label: int | None = None,
-    kernel: DDIM = DDIM(),  # noqa: B008 (frozen)
+    kernel: DDIM | Renoise | None = None,
     decoder: Callable[[Tensor], Any] = to_unit,
     device: str | torch.device = "cpu",
     name: str = "",
@@ -71,9 +56,10 @@ def from_unet(
 
     Arguments:
         unet: the network, a folder saved by it, or a pipeline folder with `unet` and `scheduler` in it.
-        scheduler: a diffusers scheduler of the DDPM kind, or a folder; by default the one of the pipeline folder.
+        scheduler: a diffusers scheduler with a table of alphas, or a folder, which is read as one of DDIM whatever the
+            sampler; by default the one of the pipeline folder.
         label: class of the objects, for a class-conditional network.
-        kernel: `DDIM(eta)`.
+        kernel: `DDIM(eta)`; by default `Renoise()` where the scheduler re-noises (LCM), else `DDIM()`.
         decoder: clean latents to objects; by default images from [-1, 1] to [0, 1].
         device: where to put the network.
         name: how the prior is written in a run.
@@ -95,7 +81,9 @@ def from_unet(
         raise InputError("The noise levels are unknown: give the scheduler that the network was trained with.")
     if isinstance(scheduler, str | Path):
         scheduler = _scheduler(Path(scheduler))
-    table, predicts, clip = _read(scheduler)
+    levels = read(scheduler)
+    if not isinstance(levels.schedule, Table):
+        raise InputError(f"{type(scheduler).__name__} has no table of alphas: {USE_FLOW}.")
     _check_label(label, unet.config.num_class_embeds)
     if unet.config.out_channels != unet.config.in_channels:
         raise InputError("The network predicts its variance too: wrap it so that it returns the first half.")
@@ -104,36 +92,28 @@ def from_unet(
         raise InputError("The network does not say its sample_size: set it in its config.")
     height, width = (size, size) if isinstance(size, int) else size
     return GaussianPrior(
-        net=_Call(_frozen(unet, device), label, unet.dtype),
+        net=_Call(own_memory(unet.to(device).eval().requires_grad_(False)), label, unet.dtype, levels),
         shape=(unet.config.in_channels, height, width),
-        schedule=table,
-        predicts=predicts,
-        kernel=kernel,
-        clip=clip,
+        schedule=levels.schedule,
+        predicts=levels.predicts,
+        kernel=kernel or levels.kernel,
+        clip=levels.clip,
         decoder=decoder,
         device=device,
         name=name or f"UNet2DModel(label={label})",
     )
 
 
-def _diffusers() -> Any:
-    try:
-        import diffusers
-    except ImportError as error:
-        raise ImportError("This prior needs diffusers: pip install 'elites[diffusers]'.") from error
-    return diffusers
-
-
 def _load(folder: Path, scheduler: Any) -> tuple[Any, Any]:
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}: give one saved by save_pretrained.")
-    diffusers = _diffusers()
+    library = diffusers()
     inner = folder / "unet" if (folder / "unet").is_dir() else folder
     if not (inner / "config.json").is_file():
         raise InputError(f"{inner} has no config.json: give a folder saved by save_pretrained.")
     if scheduler is None and (folder / "scheduler").is_dir():
         scheduler = folder / "scheduler"
-    unet = diffusers.UNet2DModel.from_pretrained(str(inner), use_safetensors=True, low_cpu_mem_usage=False)
+    unet = library.UNet2DModel.from_pretrained(str(inner), use_safetensors=True, low_cpu_mem_usage=False)
     return unet, scheduler
 
 
@@ -144,26 +124,7 @@ def _scheduler(folder: Path) -> Any:
         raise InputError(f"{folder} has no scheduler_config.json: give a folder saved by save_pretrained.")
     if "beta_schedule" not in json.loads(file.read_text()):
         raise InputError(f"{file} has no table of alphas: use GaussianPrior with the schedule of the network.")
-    return _diffusers().DDIMScheduler.from_pretrained(str(folder))
-
-
-def _read(scheduler: Any) -> tuple[Table, Prediction, float | None]:
-    config = scheduler.config
-    alphas = getattr(scheduler, "alphas_cumprod", None)
-    predicts = PREDICTIONS.get(config.get("prediction_type", "epsilon"))
-    kind = type(scheduler).__name__
-    if alphas is None or predicts is None:
-        raise InputError(f"{kind} has no table of alphas: use GaussianPrior with the schedule of the network.")
-    times = _Spacing(scheduler)(min(10, len(alphas)))
-    if scheduler.init_noise_sigma != 1 or (times.diff() >= 0).any() or not torch.equal(times, times.round()):
-        raise InputError(f"{kind} is not of the DDPM kind: give DDIMScheduler.from_config(scheduler.config).")
-    if config.get("thresholding", False):
-        raise InputError(f"{kind} uses dynamic thresholding, which changes the law: turn it off.")
-    if predicts == Eps() and float(alphas[-1]) == 0:
-        raise InputError(f"{kind} has zero terminal SNR, where predicted noise says nothing: use v-prediction.")
-    final = 1.0 if config.get("set_alpha_to_one", True) else float(alphas[0])
-    clip = float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample", False) else None
-    return Table(alphas.double().cpu(), final, _Spacing(scheduler)), predicts, clip
+    return diffusers().DDIMScheduler.from_pretrained(str(folder))
 
 
 def _check_label(label: int | None, classes: int | None) -> None:
@@ -171,15 +132,3 @@ def _check_label(label: int | None, classes: int | None) -> None:
         raise InputError("The network knows no classes: leave out label=.")
     if classes is not None and (label is None or not 0 <= label < classes):
         raise InputError(f"The network is class-conditional: give label= from 0 to {classes - 1}, not {label}.")
-
-
-def _frozen(unet: nn.Module, device: torch.device) -> nn.Module:
-    """Evaluation mode, no gradients of weights, and weights in memory of their own.
-
-    safetensors maps weights at addresses that are not aligned, where CPU kernels take another path: without the copy,
-    a saved and loaded network differs from the one in memory in the last bits.
-    """
-    unet = unet.to(device).eval().requires_grad_(False)
-    for parameter in [*unet.parameters(), *unet.buffers()]:
-        parameter.data = parameter.data.clone()
-    return unet
