@@ -12,6 +12,7 @@ import pytest
 import torch
 
 STUDY = """
+import os
 import time
 import elites as el
 prior = el.priors.mixture([[2.0, 0.0, 1.0], [-2.0, 1.0, 0.0]], 0.3)
@@ -196,13 +197,15 @@ def started(study, cwd):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "PAUSE": "1"},
     )
 
 
 @pytest.fixture
 def slow(tmp_path):
+    """Far from its end when it is ended, however busy the machine; quick when it goes on."""
     path = tmp_path / "study.py"
-    path.write_text(STUDY.format(pause=0.15, steps=25))
+    path.write_text(STUDY.format(pause="float(os.environ.get('PAUSE', 0))", steps=25))
     return path
 
 

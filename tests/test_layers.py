@@ -16,6 +16,8 @@ EXCEPTIONS = {  # imports inside a function that point up, and why
     ("target", "templates"): "templates build on targets, and a target has a walk by default",
     ("run", "__init__"): "the version is defined in __init__",
 }
+INSIDE_A_PIPELINE = {"priors/opened", "priors/records", "priors/standins"}  # bind the calls of diffusers
+OPTIONAL = {"diffusers", "hypothesis", "matplotlib", "onnx", "onnxruntime", "sklearn", "transformers"}
 TOP = {"__init__", "__main__", "cli", "demo", "launch", "study"}  # may import everything, and nothing imports them
 MATHS = {"types", "stream", "schedule", "kernel"}
 LOOP = {"scoring", "target", "templates", "probe", "run"}
@@ -103,14 +105,14 @@ def test_law_13_optional_dependencies_are_imported_where_they_are_needed(module)
             elif not isinstance(child, ast.FunctionDef):
                 yield from top(child)
 
-    assert not {n.split(".")[0] for n in top(TREES[module])} & {"diffusers", "sklearn", "matplotlib", "transformers"}
+    assert not {n.split(".")[0] for n in top(TREES[module])} & OPTIONAL
 
 
 def test_law_13_importing_the_package_imports_no_optional_dependency():
     code = "import elites, sys; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "elites" in loaded
-    assert not set(loaded) & {"diffusers", "sklearn", "matplotlib", "typer", "transformers", "hypothesis"}
+    assert not set(loaded) & (OPTIONAL | {"typer"})
 
 
 def test_law_07_methods_call_no_network_no_decoder_and_no_reward():
@@ -142,9 +144,9 @@ def test_law_10_no_string_selects_behaviour():
                         assert not {"str", "Literal"} & set(kinds), f"{module}: {node.name}.{item.target.id}"
 
 
-def test_law_10_no_public_signature_takes_any_keyword():
+def test_law_10_no_public_signature_takes_any_keyword_but_a_pipelines_own():
     for module, tree in TREES.items():
-        for node in ast.walk(tree):
+        for node in ast.walk(tree) if module not in {"priors/diffusers", *INSIDE_A_PIPELINE} else ():
             if isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__init__"):
                 assert node.args.kwarg is None, f"{module}: {node.name}(**{node.args.kwarg and node.args.kwarg.arg})"
 
@@ -175,7 +177,7 @@ def test_law_12_what_is_abstract_is_never_made():
 
 def test_law_12_methods_kernels_priors_and_schedules_are_frozen():
     for module, tree in TREES.items():
-        if home(module) in ("search", "kernel", "schedule", "priors", "templates"):
+        if home(module) in ("search", "kernel", "schedule", "priors", "templates") and module not in INSIDE_A_PIPELINE:
             for node in classes(tree):
                 plain = any(ast.unparse(b) in ("Protocol", "ABC") for b in node.bases)
                 state = node.name.endswith("State") or node.name == "Law"
@@ -191,7 +193,7 @@ def test_nothing_is_pickled():
 
 
 def test_files_are_short():
-    folders = [SOURCE, *(ROOT / name for name in ("tests", "benchmarks", "training"))]
+    folders = [SOURCE, *(ROOT / name for name in ("tests", "benchmarks", "examples", "training"))]
     sizes = {path: len(path.read_text().splitlines()) for folder in folders for path in Path(folder).rglob("*.py")}
     assert len(sizes) > 30
     assert not {path.relative_to(ROOT).as_posix(): n for path, n in sizes.items() if n > 300}

@@ -12,7 +12,7 @@ __version__ = "0.1.0.dev0"
 from . import diagnose, kernel, priors, rewards, schedule, search
 from .diagnose import DistanceToData, Watch
 from .events import Checkpoint, Progress, Report, resume
-from .kernel import DDIM
+from .kernel import DDIM, Renoise
 from .probe import Probe
 from .rewards import per_sample
 from .run import Final, iterate, run
@@ -45,6 +45,7 @@ __all__ = [
     "Progress",
     "Raise",
     "RandomSearch",
+    "Renoise",
     "Report",
     "Result",
     "Retry",

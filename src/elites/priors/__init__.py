@@ -2,8 +2,25 @@
 
 from .analytic import Mixture, mixture, normal, subspace
 from .bundled import digits
+from .diffusers import Diffusers, black_box
+from .folder import load_pipeline
 from .gaussian import CFG, GaussianPrior
 from .onestep import OneStep
+from .onnx import Onnx
 from .unet import from_unet
 
-__all__ = ["CFG", "GaussianPrior", "Mixture", "OneStep", "digits", "from_unet", "mixture", "normal", "subspace"]
+__all__ = [
+    "CFG",
+    "Diffusers",
+    "GaussianPrior",
+    "Mixture",
+    "OneStep",
+    "Onnx",
+    "black_box",
+    "digits",
+    "from_unet",
+    "load_pipeline",
+    "mixture",
+    "normal",
+    "subspace",
+]

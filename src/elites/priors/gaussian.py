@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..kernel import DDIM
+from ..kernel import DDIM, Renoise
 from ..schedule import Eps, Prediction, Schedule, Score, Table, Velocity
 from ..stream import Id, Stream
 from ..types import Gaussian, InputError
@@ -63,7 +63,7 @@ class GaussianPrior:
     shape: tuple[int, ...]
     schedule: Schedule
     predicts: Prediction = Eps()  # noqa: RUF009 (frozen)
-    kernel: DDIM = DDIM()  # noqa: RUF009 (frozen)
+    kernel: DDIM | Renoise = DDIM()  # noqa: RUF009 (frozen)
     clip: float | None = None
     decoder: Callable[[Tensor], Any] = field(default=_identity, repr=False)
     device: str | torch.device = "cpu"
@@ -103,9 +103,19 @@ class GaussianPrior:
 
     def denoise(self, x: Tensor, t: Tensor, z: Tensor | None = None) -> Tensor:
         """E[x0 | x] from the network."""
+        if tuple(x.shape[1:]) != tuple(self.shape):
+            raise InputError(
+                f"The latents have shape {tuple(x.shape)}: the prior needs (B, {', '.join(map(str, self.shape))})."
+            )
         y = self.net(x, t.to(x).expand(len(x)))
+        if not isinstance(y, Tensor):
+            raise InputError(f"The network returned a {type(y).__name__}: give lambda x, t: net(x, t)[0], or alike.")
         if y.shape != x.shape:
             raise InputError(f"The network returned shape {tuple(y.shape)} for {tuple(x.shape)}: they must agree.")
+        return self.clean(y, x, t)
+
+    def clean(self, y: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """E[x0 | x] from a prediction y of the network at x and t."""
         x0 = self.predicts.x0(y, x, self.schedule, t)
         return x0 if self.clip is None else x0.clamp(-self.clip, self.clip)
 
