@@ -1,6 +1,7 @@
 """What the tiny pipelines are made of: a tokenizer over characters, text encoders, autoencoders, U-Nets."""
 
 import functools
+from contextlib import contextmanager
 from string import ascii_lowercase, digits
 from typing import Any
 
@@ -54,6 +55,16 @@ def tiny(build):
         return pipeline
 
     return seeded
+
+
+@contextmanager
+def doubles():
+    """For prompts in float64: CLIP of transformers 4 fills its mask in the default type, where that would overflow."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def tokenizer(length: int = LENGTH) -> PreTrainedTokenizerFast:

@@ -12,6 +12,7 @@ from diffusers import (
     PNDMScheduler,
     TCDScheduler,
 )
+from pipeline_parts import doubles
 from pipelines import FAMILIES
 from test_diffusers import build, close, latents
 from test_diffusers_guards import TABLE, brightness, network, snapshot
@@ -145,7 +146,8 @@ def test_a_run_calls_the_pipeline_once_for_each_candidate(tmp_path):
 def test_gradients_of_the_whole_pipeline_are_finite_differences():
     family, pipe = FAMILIES["sd"], FAMILIES["sd"].build()
     pipe.to(torch.float64)
-    prior = black_box(pipe, family.prompt, num_inference_steps=2, **family.call)
+    with doubles():
+        prior = black_box(pipe, family.prompt, num_inference_steps=2, **family.call)
     z, weights, direction = (latents(prior, 1, seed=s).double() for s in (0, 1, 2))
 
     def value(z):

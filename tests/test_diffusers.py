@@ -11,7 +11,7 @@ from diffusers import (
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
 )
-from pipeline_parts import SCALED_LINEAR
+from pipeline_parts import SCALED_LINEAR, doubles
 from pipelines import FAMILIES
 
 import elites as el
@@ -143,7 +143,8 @@ def test_gradients_are_finite_differences(name):
     pipe.to(torch.float64)
     if name == "unconditional":
         pipe.scheduler = DDIMScheduler(clip_sample=False)  # a clipped guess has corners
-    prior = prior_of(pipe, name)
+    with doubles():
+        prior = prior_of(pipe, name)
     z = latents(prior, 1).double()
     weights, direction = (latents(prior, 1, seed=s).double() for s in (1, 2))
     t = prior.grid(STEPS)[1]
@@ -165,7 +166,8 @@ def test_gradients_are_finite_differences(name):
 def test_gradients_flow_through_the_decoder(name):
     pipe = build(name)
     pipe.to(torch.float64)
-    prior = prior_of(pipe, name)
+    with doubles():
+        prior = prior_of(pipe, name)
     x, direction = (0.1 * latents(prior, 1, seed=s).double() for s in (0, 1))
 
     with torch.no_grad():

@@ -75,6 +75,8 @@ DOWN = "does not go down from level to level: give DDIMScheduler.from_config"
     ],
 )
 def test_what_cannot_be_read_is_refused_in_a_sentence(kind, config, why):
+    if not hasattr(diffusers, kind):
+        pytest.skip(f"diffusers {diffusers.__version__} has no {kind}")
     with pytest.raises(InputError, match=f"{kind}.*{why}.*[.]$"):
         read(getattr(diffusers, kind)(**config))
 
@@ -88,6 +90,7 @@ def test_times_need_steps_within_the_table():
     with pytest.raises(InputError, match="starts above its table of 1000 levels: take fewer steps"):
         times(scheduler)
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
-    scheduler.set_timesteps(sigmas=[1.0, 0.5], timesteps=[1000.0, 400.0])
+    scheduler.set_timesteps(sigmas=[1.0, 0.5])
+    scheduler.timesteps = torch.tensor([1000.0, 400.0])
     with pytest.raises(InputError, match="tells the network other times than those of its levels: use GaussianPrior"):
         times(scheduler)

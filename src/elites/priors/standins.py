@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 __all__ = ["Silent", "Steps", "Still", "Watched", "drawing", "like"]
 
@@ -116,9 +117,23 @@ def drawing(scheduler: Any, generators: list[torch.Generator]) -> Any:
     """The scheduler itself, its steps drawing from these generators, whatever its pipeline hands on."""
     step = scheduler.step
     if "generator" in inspect.signature(step).parameters:
-        # pipelines look the signature up, which `wraps` keeps
-        scheduler.step = functools.wraps(step)(lambda *args, **kw: step(*args, **kw | {"generator": generators}))
+
+        @functools.wraps(step)  # pipelines look the signature up
+        def drawn(*args: Any, **kw: Any) -> Any:
+            with _OneRow():
+                return step(*args, **kw | {"generator": generators})
+
+        scheduler.step = drawn
     return scheduler
+
+
+class _OneRow(TorchFunctionMode):
+    """`randn_like` is the same for every row: FlowMatchEuler uses it, and no generator, before diffusers 0.39."""
+
+    def __torch_function__(self, f: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if f is torch.randn_like:
+            return f(args[0][:1], *args[1:], **kwargs or {}).expand_as(args[0])
+        return f(*args, **kwargs or {})
 
 
 class Still(nn.Module):
