@@ -23,6 +23,7 @@ test: .venv/.test
 # the figures of docs/benchmarks.md; about an hour on two cores
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.pipelines
 	$(BIN)/python -m benchmarks.needle
 	$(BIN)/python -m benchmarks.trajectory
 	$(BIN)/python -m benchmarks.honest --workers 2

@@ -78,3 +78,31 @@ def test_running_out_of_memory_halves_the_batch():
         x = t.generate(prior.noise(stream, range(8)), stream, range(8))
     assert t.batch < 8
     assert x.shape == (8, 4)
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl", "flux", "wan", "inpaint", "img2img"])
+def test_a_pipeline_in_half_precision_agrees_with_the_cpu(name):
+    from test_diffusers import build, latents, prior_of, walk
+
+    there = prior_of(build(name).to("cuda", torch.float16), name)
+    z = latents(there, 2)
+    x = walk(there, z, decode=False)
+    assert (x.device.type, x.dtype) == ("cuda", torch.float32)
+    here = walk(prior_of(build(name), name), z, decode=False)
+    assert float((x.cpu() - here).norm() / here.norm()) < 0.1
+    assert torch.isfinite(there.decode(x).float()).all()
+    assert there.check() < 0.01
+
+
+def test_model_offload_stays_as_it_was():
+    from test_diffusers import build, latents, prior_of, walk
+
+    pipe = build("sd")
+    pipe.enable_model_cpu_offload()
+    prior = prior_of(pipe, "sd")
+    z = latents(prior, 2)
+    image = walk(prior, z)
+    assert float((image.cpu() - walk(prior_of(build("sd"), "sd"), z)).abs().max()) < 1e-3
+    assert len(pipe._all_hooks) > 0
+    with pytest.raises(el.InputError, match="remove_all_hooks"):
+        prior.denoise(prior.start(z).requires_grad_(), prior.grid(4)[1])
