@@ -31,9 +31,9 @@ OPENED = [name for name in FAMILIES if name != "unconditional"]
 DETERMINISTIC = [name for name in OPENED if name != "lcm"]
 
 
-def build(name):
+def build(name, scheduler=None):
     family = FAMILIES[name]
-    return family.build(FIRST[name]()) if name in FIRST else family.build()
+    return family.build(scheduler or (FIRST[name]() if name in FIRST else None))
 
 
 def prior_of(pipe, name, **changes):
@@ -41,7 +41,7 @@ def prior_of(pipe, name, **changes):
     if name == "unconditional":
         return from_unet(pipe.unet, pipe.scheduler)
     steps = {"num_inference_steps": 2 * STEPS} if name == "img2img" else {}
-    return Diffusers.from_prompt(pipe, family.prompt, **family.call, **steps, **changes)
+    return Diffusers.from_prompt(pipe, family.prompt, **{**family.call, **steps, **changes})
 
 
 def latents(prior, n, seed=0):

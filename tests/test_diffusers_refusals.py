@@ -50,7 +50,7 @@ REFUSED = {
     "no steps": ({"num_inference_steps": 0}, "num_inference_steps=0: give a whole number"),
     "half a step": ({"num_inference_steps": 2.5}, "num_inference_steps=2.5: give a whole number"),
     "an odd size": ({"height": 33, "width": 32}, "StableDiffusionPipeline refuses its arguments: .*33"),
-    "two prompts to avoid": ({"negative_prompt": ["a", "b"]}, "refuses its arguments: .*batch size"),
+    "two prompts to avoid": ({"negative_prompt": ["a", "b"]}, "refuses its arguments: .*same type"),
     "a number to avoid": ({"negative_prompt": 5}, "refuses its arguments: .*same type"),
     "levels it cannot take": ({"timesteps": [999, 1]}, "refuses its arguments: .*DDIMScheduler.* does not support"),
 }

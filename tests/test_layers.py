@@ -16,7 +16,12 @@ EXCEPTIONS = {  # imports inside a function that point up, and why
     ("target", "templates"): "templates build on targets, and a target has a walk by default",
     ("run", "__init__"): "the version is defined in __init__",
 }
-INSIDE_A_PIPELINE = {"priors/opened", "priors/records", "priors/standins"}  # bind the calls of diffusers
+INSIDE_A_PIPELINE = {
+    "priors/components",
+    "priors/opened",
+    "priors/records",
+    "priors/standins",
+}  # bind the calls of diffusers
 OPTIONAL = {"diffusers", "hypothesis", "matplotlib", "onnx", "onnxruntime", "sklearn", "transformers"}
 TOP = {"__init__", "__main__", "cli", "demo", "launch", "study"}  # may import everything, and nothing imports them
 MATHS = {"types", "stream", "schedule", "kernel"}

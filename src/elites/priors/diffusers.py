@@ -7,7 +7,6 @@ applies. Nothing here knows an architecture.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,42 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..kernel import DDIM, Renoise
 from ..schedule import Table
 from ..stream import Id, Stream
 from ..types import InputError
 from . import schedulers
+from .arguments import check_call, described
 from .folder import load_pipeline
 from .gaussian import GaussianPrior
 from .onestep import OneStep
-from .opened import LATENTS, Opened
+from .opened import Opened
 
 __all__ = ["Diffusers", "black_box"]
 
 STEPS = 20  # of the call that is looked at; the shape does not depend on it
-OURS = {
-    "eta": "give kernel=DDIM(eta)",
-    "generator": "noise comes from the stream of the run",
-    "latents": "they are what the prior draws",
-    "num_images_per_prompt": "the population is that of the method",
-    "num_videos_per_prompt": "the population is that of the method",
-    "output_type": "objects are tensors",
-    "return_dict": "nobody else sees it",
-}
-# arguments that change the network's call with the position in the loop
-LOOP = (
-    "callback",
-    "callback_on_step_end",
-    "control_guidance_end",
-    "control_guidance_start",
-    "denoising_end",
-    "denoising_start",
-    "guidance_interval",
-    "skip_guidance_layers",
-    "use_dynamic_cfg",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +73,8 @@ class Diffusers:
 
     def __post_init__(self) -> None:
         pipe = load_pipeline(self.pipe) if isinstance(self.pipe, str | Path) else self.pipe
-        _check(pipe, self.call, LOOP)
+        object.__setattr__(self, "call", dict(self.call))
+        check_call(pipe, self.call)
         levels = schedulers.read(pipe.scheduler)
         opened = Opened(pipe, self.call, self.call.get("num_inference_steps", STEPS))
         if opened.blends:
@@ -128,8 +108,7 @@ class Diffusers:
         return cls(pipe, {"prompt": prompt, **call}, kernel)
 
     def __repr__(self) -> str:
-        call = ", ".join(f"{k}={_short(v)}" for k, v in self.call.items())
-        return f"Diffusers({type(self.pipe).__name__}, {call}, kernel={self.kernel})"
+        return f"Diffusers({described(self.pipe, self.call)}, kernel={self.kernel})"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -194,28 +173,33 @@ class Diffusers:
         return self._inner.decode(x0)
 
     def check(self, steps: int = 3) -> float:
-        """How far the walk is from the same transitions made inside the pipeline's own loop, relative to their size.
+        """How far the objects of walks are from those of the pipeline's own call with the same transitions.
 
-        A pipeline that the documentation does not list may do something between its steps, or let guidance depend on
-        the step's number. Then this is not of the order of rounding (1e-5; 1e-2 in half precision), and `black_box` is
-        to be used. Costs twice the network evaluations of `steps` steps of two objects.
+        Two walks in one batch are compared with two calls, each on its own, that loop, prepare and decode as the
+        pipeline does; the answer is relative to the size of the objects. A pipeline that the documentation does not
+        list may do something between its steps, or let guidance depend on the step's number. Then this is not of the
+        order of rounding (1e-5; 1e-2 in half precision), and `black_box` is to be used. Costs the network evaluations
+        of four walks of `steps` steps.
         """
         times = self.grid(steps)
-        levels = list(pairwise(times))
         network = torch.stack([self._network_time(t) for t in times[:-1]])
-        z = self.noise(Stream(0), range(2))
-        left = iter(levels)
 
-        def answer(prediction: Tensor, latents: Tensor) -> Tensor:
-            (t, s), x = next(left), latents.float()
-            return self.move(x, self._inner.clean(prediction.float(), x, t), t, s).to(latents.dtype)
+        def alone(x: Tensor) -> Tensor:
+            left = iter(pairwise(times))
+
+            def answer(prediction: Tensor, latents: Tensor) -> Tensor:
+                (t, s), x = next(left), latents.float()
+                return self.move(x, self._inner.clean(prediction.float(), x, t), t, s).to(latents.dtype)
+
+            return torch.as_tensor(self._opened.loop(x, network, answer))
 
         with torch.no_grad():
-            x = self.start(z)
-            theirs = self._opened.loop(x, network, answer).float()
-            for t, s in levels:
+            x = self.start(self.noise(Stream(0), range(2)))
+            theirs = torch.cat([alone(x[:1]), alone(x[1:])]).float()
+            for t, s in pairwise(times):
                 x = self.move(x, self.denoise(x, t), t, s)
-        return float((x.reshape(theirs.shape) - theirs).norm() / theirs.norm())
+            ours = torch.as_tensor(self.decode(x)).float()
+        return float((ours - theirs).norm() / theirs.norm())
 
     def _network_time(self, t: Tensor) -> Tensor:
         return schedulers.network_time(self._levels, t, self._opened.start.timesteps.dtype)
@@ -229,7 +213,8 @@ def black_box(pipe: Any, prompt: str, *, num_inference_steps: int, **call: Any) 
 
     For schedulers and arguments that `Diffusers` refuses, and for who wants exactly the pipeline's own samples: the
     walk has one step, so nothing along it can be steered, and methods search over the initial noise. Noise that the
-    scheduler draws on its way is the same for all candidates.
+    scheduler draws on its way is the same for all candidates; the global generators are set for it and set back, so
+    it is not for several threads.
 
     Arguments:
         pipe: the pipeline, or a local folder saved by `save_pretrained`.
@@ -243,7 +228,7 @@ def black_box(pipe: Any, prompt: str, *, num_inference_steps: int, **call: Any) 
     """
     pipe = load_pipeline(pipe) if isinstance(pipe, str | Path) else pipe
     call = {"prompt": prompt, "num_inference_steps": num_inference_steps, **call}
-    _check(pipe, call, ())
+    check_call(pipe, call, ())
     if "latents" not in inspect.signature(type(pipe).__call__).parameters:
         raise InputError(f"{type(pipe).__name__} takes no latents: use OneStep with a function of your own.")
     opened = Opened(pipe, call, num_inference_steps)
@@ -253,40 +238,5 @@ def black_box(pipe: Any, prompt: str, *, num_inference_steps: int, **call: Any) 
         decoder=opened.decode,
         device=opened.device,
         cost=opened.cost * len(opened.start.timesteps),
+        name=f"black_box({described(pipe, call)})",
     )
-
-
-def _check(pipe: Any, call: Mapping[str, Any], loop: Sequence[str]) -> None:
-    """The arguments of the call, and the state of the networks."""
-    name, known = type(pipe).__name__, inspect.signature(type(pipe).__call__).parameters
-    if not hasattr(pipe, LATENTS):
-        raise InputError(
-            f"{name} has no {LATENTS}: use priors.from_unet(pipe.unet, pipe.scheduler) if it has a UNet2DModel."
-        )
-    steps = call.get("num_inference_steps", 1)
-    if not isinstance(steps, int) or steps < 1:
-        raise InputError(f"num_inference_steps={steps!r}: give a whole number of steps, 1 or more.")
-    if "prompt" in call and not isinstance(call["prompt"], str):
-        raise InputError(f"The prompt is a {type(call['prompt']).__name__}: give one string, for one object.")
-    for key, value in call.items():
-        if key in OURS:
-            raise InputError(f"Leave out {key}=: {OURS[key]}.")
-        if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            raise InputError(
-                f"{name} takes no {key}=: " + (f"did you mean {close[0]}=?" if close else "leave it out.")
-            )
-        if key in loop and value is not None and value != known[key].default:
-            raise InputError(f"{key}= acts on the pipeline's own loop, which a walk does not run: use black_box.")
-    for part, module in pipe.components.items():
-        if isinstance(module, nn.Module) and module.training:
-            raise InputError(f"pipe.{part} is in training mode: call pipe.{part}.eval().")
-        if getattr(module, "is_cache_enabled", False):
-            raise InputError(f"pipe.{part} remembers its previous step: call pipe.{part}.disable_cache().")
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"Tensor{tuple(value.shape)}"
-    text = repr(value)
-    return type(value).__name__ if " at 0x" in text or len(text) > 200 else text

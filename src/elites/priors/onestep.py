@@ -29,6 +29,7 @@ class OneStep:
         decoder: clean latents `(B, *latent)` to objects.
         device: where the noise is wanted.
         cost: network evaluations per object of one call of `f`.
+        name: how the prior is written in a run.
     """
 
     f: Callable[[Tensor], Any] = field(repr=False)
@@ -36,6 +37,7 @@ class OneStep:
     decoder: Callable[[Tensor], Any] | None = field(default=None, repr=False)
     device: str | torch.device = "cpu"
     cost: int = 1
+    name: str = ""
     noisy: bool = field(default=False, init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -16,22 +16,23 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..types import InputError
+from .arguments import LATENTS
+from .components import changed_attention, decoder_is_cast, offloaded, same_precision
 from .records import Records, rows
-from .standins import Silent, Steps, Still, Watched, drawing, like
+from .standins import Silent, Steps, Still, Watched, drawing, like, looking
+from .trial import trial
 
-__all__ = ["LATENTS", "Opened", "Start"]
+__all__ = ["Opened", "Start"]
 
 CONDITIONS = re.compile(r"_?encode_|prepare_(?!extra_step)")
-LATENTS = "prepare_latents"
 
 
 class _LoopBegins(Exception):
@@ -84,14 +85,14 @@ class Opened:
         self._raw: Callable[..., Any] = inspect.unwrap(type(pipe).__call__)
         self._names = inspect.signature(self._raw).parameters
         self._call = dict(call)
+        self._scheduler = copy.deepcopy(pipe.scheduler)  # another one, later, is not that of this prior
         self.device = torch.device(pipe._execution_device)
         self._records = Records()
         self._latents: Any = None
-        self.start = self._record(steps)
-        self.dtype = self.start.latents.dtype
-        self._still = copy.deepcopy(pipe.scheduler)
-        self._nets: dict[str, Any] = {}
-        self.cost = self._trial()
+        with changed_attention(pipe):
+            self.start = self._record(steps)
+            self.dtype = self.start.latents.dtype
+            self._nets, self.cost = trial(self)
 
     @property
     def blends(self) -> bool:
@@ -125,12 +126,18 @@ class Opened:
 
     def decode(self, x0: Tensor) -> Any:
         """Objects of clean latents `(B, *shape)`: what the pipeline's call does after its loop, as tensors."""
+        if x0.requires_grad and decoder_is_cast(self.pipe):
+            raise InputError(
+                f"{self.name} casts its decoder to float32 and back, which loses the gradient: load it in bfloat16 or "
+                "float32."
+            )
         nets: dict[str, Any] = {
-            name: Still(getattr(self.pipe, name), rows(out, len(x0))) for name, out in self._nets.items()
+            name: like(Still, getattr(self.pipe, name), out=rows(out, len(x0))) for name, out in self._nets.items()
         }
         if checker := getattr(self.pipe, "run_safety_checker", None):
-            nets["run_safety_checker"] = _looking(checker)
-        out = self._run(x0, self.start.timesteps[:1], lambda _, latents: latents, **nets)
+            nets["run_safety_checker"] = looking(checker)
+        with same_precision(self.pipe):
+            out = self._run(x0, self.start.timesteps[:1], lambda _, latents: latents, **nets)
         objects, rejected = out[0], out[1] if len(out) > 1 else None
         if isinstance(rejected, list) and any(rejected) and isinstance(objects, Tensor):
             # what a safety checker rejects is a failure, not something to score
@@ -138,18 +145,23 @@ class Opened:
             objects = objects.masked_fill(torch.tensor(rejected, device=objects.device).reshape(shape), torch.nan)
         return objects
 
-    def loop(self, x: Tensor, times: Tensor, answer: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """The latents after the pipeline's own loop over these timesteps, each step answered by `answer`."""
-        return self._run(x, times, answer, output="latent")[0]
+    def loop(self, x: Tensor, times: Tensor, answer: Callable[[Tensor, Tensor], Tensor]) -> Any:
+        """The object of one row after the pipeline's own call over these timesteps, nothing of it recorded before."""
+
+        with same_precision(self.pipe):
+            return self._run(x, times, answer, Records(), own_latents=True)[0]
 
     def sample(self, z: Tensor) -> Tensor:
         """Clean latents `(B, *shape)` that the pipeline's whole call makes of unit noise z `(B, *shape)`."""
         self._check_offload(z)
-        same = [torch.Generator().manual_seed(0) for _ in z]  # what a scheduler draws is the same for every row
-        scheduler = drawing(copy.deepcopy(self.pipe.scheduler), same)
+        same = _generators(len(z))
+        scheduler = drawing(copy.deepcopy(self._scheduler), same)
         own = self._own(scheduler, **self._records.replay(self.pipe, len(z)))
         gpu = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(gpu):  # for what is drawn from the global generators all the same
+        with (
+            same_precision(self.pipe),
+            torch.random.fork_rng(gpu),
+        ):  # for what is drawn from the global generators all the same
             for generator in [torch.default_generator, *(torch.cuda.default_generators[d.index or 0] for d in gpu)]:
                 generator.manual_seed(0)
             arguments = self._arguments(len(z), latents=z.to(self.dtype), output_type="latent", generator=same)
@@ -168,7 +180,7 @@ class Opened:
             elif isinstance(value, Tensor) and name.endswith(("embeds", "mask")) and len(value) == 1:
                 value = value.expand(n, *value.shape[1:])
             call[name] = value
-        call["generator"] = torch.Generator().manual_seed(0)  # not the global one
+        call["generator"] = _generators(n)
         call |= more | {"return_dict": False}
         return {k: v for k, v in call.items() if k in self._names}
 
@@ -178,9 +190,10 @@ class Opened:
         def bar(iterable: Any = None, total: int | None = None) -> Any:
             raise _LoopBegins
 
-        scheduler = like(Watched, copy.deepcopy(self.pipe.scheduler))
-        check = {} if records is not None else {"check_inputs": self.pipe.check_inputs}
-        own = self._own(scheduler, progress_bar=bar, **check)
+        scheduler = like(Watched, copy.deepcopy(self._scheduler))
+        own = self._own(scheduler, progress_bar=bar)
+        if records is None and hasattr(self.pipe, "check_inputs"):
+            own.__dict__["check_inputs"] = self.pipe.check_inputs
         new = Records()
         for name in [n for n in dir(own) if CONDITIONS.match(n) or n == "get_timesteps"]:
             own.__dict__[name] = new.listen(name, getattr(own, name))
@@ -188,7 +201,9 @@ class Opened:
             own.__dict__.update(records.replay(self.pipe, 1))
         try:
             with torch.no_grad():
-                self._raw(own, **self._arguments(1, num_inference_steps=steps))
+                arguments = self._arguments(1, num_inference_steps=steps)
+                # pipelines want prompt and negative_prompt to be of one type
+                self._raw(own, **arguments | {k: v for k, v in self._call.items() if k == "prompt"})
         except _LoopBegins:
             pass
         except (TypeError, ValueError) as error:
@@ -203,6 +218,10 @@ class Opened:
         if records is None:
             self._records, self._latents = new, prepared
         latents = prepared if isinstance(prepared, Tensor) else prepared[0]
+        if len(latents) != 1:
+            raise InputError(f"The call makes {len(latents)} objects: give {self.name} arguments for one.")
+        if not len(timesteps):
+            raise InputError(f"{self.name} has no step left to make: give more num_inference_steps, or strength.")
         return Start(scheduler, timesteps, latents, scheduler.noised)
 
     def _run(
@@ -210,69 +229,38 @@ class Opened:
         x: Tensor,
         times: Tensor,
         answer: Callable[[Tensor, Tensor], Tensor],
-        output: str = "pt",
+        records: Records | None = None,
+        own_latents: bool = False,
         **attributes: Any,
     ) -> Any:
         """One call from these latents, through these timesteps, with this answer to each prediction."""
         self._check_offload(x)
         n, latents, times = len(x), x.to(self.dtype), times.to(self.device)
-        prepared = latents
-        if not isinstance(self._latents, Tensor):
-            prepared = type(self._latents)([latents, *(rows(v, n) for v in self._latents[1:])])
         own = self._own(
-            like(Steps, self._still, timesteps=times, num_inference_steps=len(times), answer=answer),
+            like(Steps, self._scheduler, timesteps=times, num_inference_steps=len(times), answer=answer),
             get_timesteps=lambda *_, **__: (times, len(times)),
-            **{LATENTS: lambda *_, **__: prepared},
-            **self._records.replay(self.pipe, n),
+            **(self._records if records is None else records).replay(self.pipe, n),
             **attributes,
         )
-        return self._raw(own, **self._arguments(n, num_inference_steps=len(times), output_type=output))
+        prepare = getattr(own, LATENTS)
+
+        def prepared(*args: Any, **kwargs: Any) -> Any:
+            like_these = prepare(*args, **kwargs) if own_latents else self._latents
+            if isinstance(like_these, Tensor):
+                return latents
+            return type(like_these)([latents, *(rows(v, n) for v in like_these[1:])])
+
+        own.__dict__[LATENTS] = prepared
+        return self._raw(own, **self._arguments(n, num_inference_steps=len(times), output_type="pt"))
 
     def _check_offload(self, x: Tensor) -> None:
-        if x.requires_grad and getattr(self.pipe, "_all_hooks", None):
+        if x.requires_grad and offloaded(self.pipe):
             raise InputError(
-                "Model offload moves weights away before the backward pass needs them: use a method without "
+                "Offload moves weights away before the backward pass needs them: use a method without "
                 "gradients, or call pipe.remove_all_hooks() and pipe.to(device)."
             )
 
-    def _trial(self) -> int:
-        """One step of one row: which networks are called, with how many rows, and what they return."""
-        rows: dict[str, int] = {}
 
-        def count(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-            seen = next(v for v in [*args, *kwargs.values()] if isinstance(v, Tensor) and v.ndim > 1)
-            rows[name] = rows.get(name, 0) + len(seen)
-            self._nets[name] = out
-
-        # a compiled network would be compiled for one row
-        with torch.no_grad(), torch.compiler.set_stance("force_eager"), _listening(self.pipe.components, count):
-            self.predict(self.start.latents, self.start.timesteps[0])
-        return max(rows.values())
-
-
-def _looking(checker: Callable[..., Any]) -> Callable[..., Any]:
-    """The safety checker on a copy: it makes images of PIL, which have no gradients, and blackens them in place."""
-
-    def look(images: Any, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(images, Tensor):
-            return checker(images, *args, **kwargs)
-        return images, *checker(images.detach().clone(), *args, **kwargs)[1:]
-
-    return look
-
-
-@contextmanager
-def _listening(components: Mapping[str, Any], heard: Callable[..., None]) -> Iterator[None]:
-    """Forward hooks on the components, for as long as this lasts."""
-    hooks = [
-        module.register_forward_hook(
-            lambda _, args, kwargs, out, name=name: heard(name, args, kwargs, out), with_kwargs=True
-        )
-        for name, module in components.items()
-        if isinstance(module, nn.Module)
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+def _generators(n: int) -> list[torch.Generator]:
+    """One a row, none the global one: what a pipeline draws is the same for every row and every call."""
+    return [torch.Generator().manual_seed(0) for _ in range(n)]

@@ -11,14 +11,21 @@ __all__ = ["Records", "rows"]
 
 
 def rows(value: Any, n: int) -> Any:
-    """Records of one row (two with classifier-free guidance) for n; what has no rows, such as positions, as it is."""
+    """Records of one object for n; what has no rows, such as positions, as it is.
+
+    With guidance an object has two rows, or three where an image guides it too. A list of one matrix is one prompt
+    whose length the network is not told.
+    """
     if isinstance(value, Tensor):
         if value.ndim and len(value) == 1:
             return value.expand(n, *value.shape[1:])
-        return value.repeat_interleave(n, 0) if value.ndim and len(value) == 2 else value
+        many = value.ndim > 0 and (len(value) == 2 or (len(value) == 3 and value.ndim > 2))
+        return value.repeat_interleave(n, 0) if many else value
     if isinstance(value, Mapping):
         known = {k: rows(v, n) for k, v in value.items()}
         return type(value)(**known) if hasattr(value, "to_tuple") else known  # an output class of diffusers
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Tensor) and value[0].ndim == 2:
+        return value * n if len(value[0]) > 2 else [rows(value[0], n)]
     if isinstance(value, list | tuple):
         return type(value)(rows(v, n) for v in value)
     return value

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Silent", "Steps", "Still", "Watched", "drawing", "like"]
+__all__ = ["Silent", "Steps", "Still", "Watched", "drawing", "like", "looking"]
 
 
 class Watched:
@@ -31,6 +31,13 @@ class Watched:
     def scale_noise(self, sample: Tensor, *_: Any, **__: Any) -> Tensor:
         self.noised = True
         return sample
+
+
+class _Answer(tuple[Tensor, Tensor]):
+    """What `scheduler.step` returns, as a tuple and by the names that pipelines use."""
+
+    prev_sample = property(lambda self: self[0])
+    denoised = pred_original_sample = property(lambda self: self[1])
 
 
 class Steps:
@@ -58,10 +65,12 @@ class Steps:
     def scale_model_input(self, sample: Tensor, *_: Any, **__: Any) -> Tensor:
         return sample
 
+    add_noise = scale_noise = scale_model_input  # where the walk starts is not decided here
+
     def step(self, model_output: Tensor, *args: Any, **__: Any) -> tuple[Tensor, Tensor]:
         latents = [v for v in args if isinstance(v, Tensor) and v.shape == model_output.shape]  # their place varies
         result = self.answer(model_output, latents[-1] if latents else model_output)
-        return result, result  # the next latents and, for consistency models, the clean ones
+        return _Answer((result, result))  # the next latents and, for consistency models, the clean ones
 
 
 class Bar:
@@ -136,19 +145,21 @@ class _OneRow(TorchFunctionMode):
         return f(*args, **kwargs or {})
 
 
-class Still(nn.Module):
-    """In the place of a network: returns what it returned for one row, for as many rows as are asked."""
+class Still:
+    """Mixed into a copy of a network: returns `out`, what it returned once, past hooks and compiled code."""
 
-    def __init__(self, net: nn.Module, out: Any) -> None:
-        super().__init__()
-        object.__setattr__(self, "net", net)  # no submodule: nothing is to move or train it through here
-        self.out = out
+    out: Any
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(object.__getattribute__(self, "net"), name)
-
-    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        return self.net.parameters(recurse)
-
-    def forward(self, *_: Any, **__: Any) -> Any:
+    def __call__(self, *_: Any, **__: Any) -> Any:
         return self.out
+
+
+def looking(checker: Callable[..., Any]) -> Callable[..., Any]:
+    """The safety checker on a copy: it makes images of PIL, which have no gradients, and blackens them in place."""
+
+    def look(images: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(images, Tensor):
+            return checker(images, *args, **kwargs)
+        return images, *checker(images.detach().clone(), *args, **kwargs)[1:]
+
+    return look
