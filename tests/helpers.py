@@ -124,6 +124,22 @@ class Counted:
         return self.inner.denoise(x, t, z)
 
 
+class Climber:
+    """A minimiser with ask and tell: steps from the best point it was told."""
+
+    def __init__(self, d, population, seed):
+        self.own, self.shape = np.random.Generator(np.random.Philox(seed)), (population, d)
+        self.at, self.loss = np.zeros(d), np.inf
+
+    def ask(self):
+        return self.at + self.own.standard_normal(self.shape)
+
+    def tell(self, z, losses):
+        best = losses.argmin()
+        if losses[best] < self.loss:
+            self.at, self.loss = z[best], losses[best]
+
+
 def on(prior, *, reward=hill, batch=16, decode_batch=None, on_error=WORST, count=None, steps=4):
     """A target on a prior; with a `Count`, one that counts."""
     if count is not None:

@@ -1,8 +1,8 @@
 """Every method of the library, one line each: being here enrols a method in every contract test."""
 
-from helpers import on_flow, on_humps, on_plane
+from helpers import Climber, on_flow, on_humps, on_plane
 
-from elites import Elites, Plain, RandomSearch, ZeroOrder
+from elites import AskTell, Elites, Plain, RandomSearch, ZeroOrder
 from elites.search import Diagonal, Geometric, LowRank, Natural, Restart, Shell
 
 METHODS = [  # name, method, target factory
@@ -21,6 +21,8 @@ METHODS = [  # name, method, target factory
     ("elites, low rank, keep", Elites(10, LowRank(), keep=2, mirrored=False), on_flow),
     ("elites as published", Elites.published(8), on_humps),
     ("elites, diagonal, keep", Elites(8, Diagonal(smooth=0.2, floor=0.1), keep=8, mirrored=False), on_plane),
+    ("ask and tell", AskTell(Climber, 8), on_humps),
+    ("ask and tell, restarting", AskTell(Climber, 5, restart=Restart(2)), on_flow),
     ("plain walk, deterministic", Plain(steps=5, n=8), on_humps),
     ("plain walk, DDIM(eta=1)", Plain(steps=5, n=9), on_flow),
 ]

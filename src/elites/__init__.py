@@ -18,7 +18,7 @@ from .rewards import per_sample
 from .run import Final, iterate, run
 from .schedule import EDM, VE, X0, Eps, Flow, Pair, Score, Table, V, Velocity, VPCosine, VPLinear
 from .scoring import Raise, Retry, RewardError, Worst
-from .search import Elites, RandomSearch, ZeroOrder
+from .search import AskTell, Elites, RandomSearch, ZeroOrder
 from .store import Folder, StoreError
 from .stream import Stream
 from .target import Target
@@ -30,6 +30,7 @@ __all__ = [
     "EDM",
     "VE",
     "X0",
+    "AskTell",
     "Budget",
     "Checkpoint",
     "DistanceToData",

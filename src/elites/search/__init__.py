@@ -1,5 +1,6 @@
 """Searches over noise."""
 
+from .asktell import AskTell
 from .elites import Elites, Geometric, Restart, Steady
 from .guards import Anywhere, Typical
 from .random import RandomSearch
@@ -8,6 +9,7 @@ from .zero_order import ZeroOrder
 
 __all__ = [
     "Anywhere",
+    "AskTell",
     "Diagonal",
     "Elites",
     "Geometric",
