@@ -2,8 +2,8 @@
 
 from helpers import Climber, on_flow, on_humps, on_plane
 
-from elites import AskTell, Elites, Plain, RandomSearch, ZeroOrder
-from elites.search import Diagonal, Geometric, LowRank, Natural, Restart, Shell
+from elites import CMA, AskTell, Elites, Plain, RandomSearch, ZeroOrder
+from elites.search import Anywhere, Diagonal, Geometric, LowRank, Natural, Restart, Shell
 
 METHODS = [  # name, method, target factory
     ("random", RandomSearch(8), on_humps),
@@ -23,6 +23,9 @@ METHODS = [  # name, method, target factory
     ("elites, diagonal, keep", Elites(8, Diagonal(smooth=0.2, floor=0.1), keep=8, mirrored=False), on_plane),
     ("ask and tell", AskTell(Climber, 8), on_humps),
     ("ask and tell, restarting", AskTell(Climber, 5, restart=Restart(2)), on_flow),
+    ("CMA", CMA(8), on_humps),
+    ("CMA, anywhere, restarting", CMA(guard=Anywhere(), restart=Restart(1)), on_flow),
+    ("CMA, separable", CMA(6, separable=True), on_plane),
     ("plain walk, deterministic", Plain(steps=5, n=8), on_humps),
     ("plain walk, DDIM(eta=1)", Plain(steps=5, n=9), on_flow),
 ]

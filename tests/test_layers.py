@@ -22,7 +22,7 @@ INSIDE_A_PIPELINE = {
     "priors/records",
     "priors/standins",
 }  # bind the calls of diffusers
-OPTIONAL = {"diffusers", "hypothesis", "matplotlib", "onnx", "onnxruntime", "sklearn", "transformers"}
+OPTIONAL = {"cma", "diffusers", "hypothesis", "matplotlib", "onnx", "onnxruntime", "sklearn", "transformers"}
 TOP = {"__init__", "__main__", "cli", "demo", "launch", "study"}  # may import everything, and nothing imports them
 MATHS = {"types", "stream", "schedule", "kernel"}
 LOOP = {"scoring", "target", "templates", "probe", "run"}

@@ -18,7 +18,7 @@ from .rewards import per_sample
 from .run import Final, iterate, run
 from .schedule import EDM, VE, X0, Eps, Flow, Pair, Score, Table, V, Velocity, VPCosine, VPLinear
 from .scoring import Raise, Retry, RewardError, Worst
-from .search import AskTell, Elites, RandomSearch, ZeroOrder
+from .search import CMA, AskTell, Elites, RandomSearch, ZeroOrder
 from .store import Folder, StoreError
 from .stream import Stream
 from .target import Target
@@ -26,6 +26,7 @@ from .templates import Plain, Search, Walk
 from .types import Budget, InputError, Result, Samples
 
 __all__ = [
+    "CMA",
     "DDIM",
     "EDM",
     "VE",

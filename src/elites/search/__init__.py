@@ -1,6 +1,7 @@
 """Searches over noise."""
 
 from .asktell import AskTell
+from .cma import CMA
 from .elites import Elites, Geometric, Restart, Steady
 from .guards import Anywhere, Typical
 from .random import RandomSearch
@@ -8,6 +9,7 @@ from .refit import Diagonal, LowRank, Natural, Shell
 from .zero_order import ZeroOrder
 
 __all__ = [
+    "CMA",
     "Anywhere",
     "AskTell",
     "Diagonal",
