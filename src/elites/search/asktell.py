@@ -157,8 +157,7 @@ class AskTell(Asking):
     longer finite is replaced by a new one, as at a restart; the best sample is kept by the run.
 
     A state that was loaded or copied has its optimiser made again by telling it all losses of the round, which takes
-    the time that the optimiser itself took: 3 s for CMA in 64 dimensions and 50,000
-    evaluations.
+    the time that the optimiser itself took: 3 s for CMA in 64 dimensions and 50,000 evaluations.
 
     Arguments:
         make: `make(d, population, seed)`, a new optimiser that minimises; see `Optimiser`.
