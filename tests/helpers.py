@@ -85,6 +85,11 @@ def half_nan(x):
     return torch.where(x[:, 1] > 0, torch.nan, hill(x))
 
 
+def ends(x):
+    """Two measures of an object."""
+    return torch.stack([x[:, 0], x[:, -1]], 1)
+
+
 @dataclass
 class Count:
     """Counts what reaches the network and the reward of a target."""

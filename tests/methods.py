@@ -1,8 +1,8 @@
 """Every method of the library, one line each: being here enrols a method in every contract test."""
 
-from helpers import Climber, on_flow, on_humps, on_plane
+from helpers import Climber, ends, on_flow, on_humps, on_plane
 
-from elites import CMA, AskTell, Elites, Plain, RandomSearch, ZeroOrder
+from elites import CMA, AskTell, Elites, Plain, QualityDiversity, RandomSearch, ZeroOrder
 from elites.search import Anywhere, Diagonal, Geometric, LowRank, Natural, Restart, Shell
 
 METHODS = [  # name, method, target factory
@@ -26,6 +26,8 @@ METHODS = [  # name, method, target factory
     ("CMA", CMA(8), on_humps),
     ("CMA, anywhere, restarting", CMA(guard=Anywhere(), restart=Restart(1)), on_flow),
     ("CMA, separable", CMA(6, separable=True), on_plane),
+    ("quality diversity", QualityDiversity(ends, ((-2, 2), (-2, 2)), (4, 3), 8, first=16), on_humps),
+    ("quality diversity on the shell", QualityDiversity(ends, ((-1, 1), (0, 1)), (9, 9), 6, first=6), on_plane),
     ("plain walk, deterministic", Plain(steps=5, n=8), on_humps),
     ("plain walk, DDIM(eta=1)", Plain(steps=5, n=9), on_flow),
 ]

@@ -18,7 +18,7 @@ from .rewards import per_sample
 from .run import Final, iterate, run
 from .schedule import EDM, VE, X0, Eps, Flow, Pair, Score, Table, V, Velocity, VPCosine, VPLinear
 from .scoring import Raise, Retry, RewardError, Worst
-from .search import CMA, AskTell, Elites, RandomSearch, ZeroOrder
+from .search import CMA, AskTell, Elites, QualityDiversity, RandomSearch, ZeroOrder
 from .store import Folder, StoreError
 from .stream import Stream
 from .target import Target
@@ -45,6 +45,7 @@ __all__ = [
     "Plain",
     "Probe",
     "Progress",
+    "QualityDiversity",
     "Raise",
     "RandomSearch",
     "Renoise",

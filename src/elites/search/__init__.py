@@ -4,6 +4,7 @@ from .asktell import AskTell
 from .cma import CMA
 from .elites import Elites, Geometric, Restart, Steady
 from .guards import Anywhere, Typical
+from .quality import QualityDiversity
 from .random import RandomSearch
 from .refit import Diagonal, LowRank, Natural, Shell
 from .zero_order import ZeroOrder
@@ -17,6 +18,7 @@ __all__ = [
     "Geometric",
     "LowRank",
     "Natural",
+    "QualityDiversity",
     "RandomSearch",
     "Restart",
     "Shell",
