@@ -10,7 +10,7 @@ image = target.prior.decode(result.best.x)
 __version__ = "0.1.0.dev0"
 
 from . import diagnose, kernel, priors, rewards, schedule, search
-from .diagnose import DistanceToData, Watch
+from .diagnose import DistanceToData, Typicality, Watch, whiteness
 from .events import Checkpoint, Progress, Report, resume
 from .kernel import DDIM, Renoise
 from .probe import Probe
@@ -60,6 +60,7 @@ __all__ = [
     "Stream",
     "Table",
     "Target",
+    "Typicality",
     "V",
     "VPCosine",
     "VPLinear",
@@ -78,4 +79,5 @@ __all__ = [
     "run",
     "schedule",
     "search",
+    "whiteness",
 ]

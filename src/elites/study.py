@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .diagnose import Watch
+from .diagnose import Typicality, Watch
 from .probe import Probe
 from .run import Final, Subscriber
 from .target import Target
@@ -92,7 +92,7 @@ def load(path: str | Path, source: str | None = None, copy: str | Path = "its co
         raise InputError(f"{path} defines judge as {type(judge).__name__}: give a callable on a batch of objects.")
     watch: list[Subscriber] = [] if judge is None else [Watch({"judge": judge})]
     probe = None if names.get("probe", True) is None else _the(path, names, "probe", Probe, Probe())
-    return Study(path, source, target, method, budget, final, [*watch, *on], seed, probe, shown)
+    return Study(path, source, target, method, budget, final, [Typicality(), *watch, *on], seed, probe, shown)
 
 
 def _the(path: Path, names: dict[str, Any], name: str, kind: type, *default: Any) -> Any:
