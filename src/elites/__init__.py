@@ -19,6 +19,7 @@ from .run import Final, iterate, run
 from .schedule import EDM, VE, X0, Eps, Flow, Pair, Score, Table, V, Velocity, VPCosine, VPLinear
 from .scoring import Raise, Retry, RewardError, Worst
 from .search import CMA, AskTell, Elites, QualityDiversity, RandomSearch, ZeroOrder
+from .search import PCN, Elites, RandomSearch, ZeroOrder
 from .store import Folder, StoreError
 from .stream import Stream
 from .target import Target
@@ -29,6 +30,7 @@ __all__ = [
     "CMA",
     "DDIM",
     "EDM",
+    "PCN",
     "VE",
     "X0",
     "AskTell",
