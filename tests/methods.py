@@ -5,6 +5,7 @@ from helpers import Climber, ends, on_flow, on_humps, on_plane
 from elites import CMA, AskTell, Elites, Plain, QualityDiversity, RandomSearch, ZeroOrder
 from elites.search import Anywhere, Diagonal, Geometric, LowRank, Natural, Restart, Shell
 from elites import PCN, Elites, Plain, RandomSearch, ZeroOrder
+from elites import PCN, Elites, Evolve, Plain, RandomSearch, ZeroOrder
 from elites.search import Diagonal, Geometric, LowRank, Natural, Restart, Shell
 
 METHODS = [  # name, method, target factory
@@ -30,6 +31,8 @@ METHODS = [  # name, method, target factory
     ("CMA, separable", CMA(6, separable=True), on_plane),
     ("quality diversity", QualityDiversity(ends, ((-2, 2), (-2, 2)), (4, 3), 8, first=16), on_humps),
     ("quality diversity on the shell", QualityDiversity(ends, ((-1, 1), (0, 1)), (9, 9), 6, first=6), on_plane),
+    ("evolve", Evolve(8, keep=3, mates=2, restart=Restart(2)), on_humps),
+    ("evolve on the shell", Evolve(7), on_plane),
     ("pCN chains", PCN(8, temperature=0.5, burn=3), on_flow),
     ("plain walk, deterministic", Plain(steps=5, n=8), on_humps),
     ("plain walk, DDIM(eta=1)", Plain(steps=5, n=9), on_flow),

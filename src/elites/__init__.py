@@ -20,6 +20,7 @@ from .schedule import EDM, VE, X0, Eps, Flow, Pair, Score, Table, V, Velocity, V
 from .scoring import Raise, Retry, RewardError, Worst
 from .search import CMA, AskTell, Elites, QualityDiversity, RandomSearch, ZeroOrder
 from .search import PCN, Elites, RandomSearch, ZeroOrder
+from .search import PCN, Elites, Evolve, RandomSearch, ZeroOrder
 from .store import Folder, StoreError
 from .stream import Stream
 from .target import Target
@@ -39,6 +40,7 @@ __all__ = [
     "DistanceToData",
     "Elites",
     "Eps",
+    "Evolve",
     "Final",
     "Flow",
     "Folder",

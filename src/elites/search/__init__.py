@@ -3,6 +3,7 @@
 from .asktell import AskTell
 from .cma import CMA
 from .elites import Elites, Geometric, Restart, Steady
+from .evolve import Evolve
 from .guards import Anywhere, Typical
 from .quality import QualityDiversity
 from .pcn import PCN
@@ -17,6 +18,7 @@ __all__ = [
     "AskTell",
     "Diagonal",
     "Elites",
+    "Evolve",
     "Geometric",
     "LowRank",
     "Natural",
