@@ -85,6 +85,19 @@ def test_parents_are_never_scored_again_and_never_lost():
     assert r.state.rewards.tolist() == sorted((z[0] for z in seen), reverse=True)[:6]
 
 
+@pytest.mark.parametrize("tournament", [1, 2, 3])
+def test_the_best_parent_wins_the_tournaments_it_is_in(tournament):
+    """It is among t draws out of k with probability 1 - (1 - 1/k)^t."""
+    n, k = 2000, 4
+    method = Evolve(n, keep=k, mates=1, tournament=tournament, stride=1e-3, guard=Anywhere(), restart=None)
+    state, root = method.init(target(16, lambda z: z), el.Stream(4)), el.Stream(4)
+    state = method.tell(state, range(k), torch.arange(float(k)), root.at(step=1))
+    z = method.ask(state, root.at(step=2), range(n))
+    share = float(((z - state.parents[0]).abs().amax(1) < 0.1).double().mean())
+    p = 1 - (1 - 1 / k) ** tournament
+    assert abs(share - p) < 4 * math.sqrt(p * (1 - p) / n)
+
+
 def test_the_stride_follows_the_share_of_successes():
     method = Evolve(8, rate=0.5, aim=0.25, restart=None)
     state, stream = method.init(target(8, lambda z: z), el.Stream(0)), el.Stream(0)
