@@ -7,6 +7,8 @@ from elites.search import Anywhere, Diagonal, Geometric, LowRank, Natural, Resta
 from elites import PCN, Elites, Plain, RandomSearch, ZeroOrder
 from elites import PCN, Elites, Evolve, Plain, RandomSearch, ZeroOrder
 from elites.search import Diagonal, Geometric, LowRank, Natural, Restart, Shell
+from elites import PCN, Elites, Evolve, Plain, RandomSearch, Spectral, ZeroOrder
+from elites.search import DCT, Diagonal, Geometric, Haar, LowRank, Natural, Restart, Shell
 
 METHODS = [  # name, method, target factory
     ("random", RandomSearch(8), on_humps),
@@ -34,6 +36,8 @@ METHODS = [  # name, method, target factory
     ("evolve", Evolve(8, keep=3, mates=2, restart=Restart(2)), on_humps),
     ("evolve on the shell", Evolve(7), on_plane),
     ("pCN chains", PCN(8, temperature=0.5, burn=3), on_flow),
+    ("spectral, elites on cosines", Spectral(Elites(8, restart=Restart(1)), DCT(0.5)), on_humps),
+    ("spectral, evolution on wavelets", Spectral(Evolve(8), Haar(1)), on_plane),
     ("plain walk, deterministic", Plain(steps=5, n=8), on_humps),
     ("plain walk, DDIM(eta=1)", Plain(steps=5, n=9), on_flow),
 ]

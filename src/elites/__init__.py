@@ -21,6 +21,7 @@ from .scoring import Raise, Retry, RewardError, Worst
 from .search import CMA, AskTell, Elites, QualityDiversity, RandomSearch, ZeroOrder
 from .search import PCN, Elites, RandomSearch, ZeroOrder
 from .search import PCN, Elites, Evolve, RandomSearch, ZeroOrder
+from .search import PCN, Elites, Evolve, RandomSearch, Spectral, ZeroOrder
 from .store import Folder, StoreError
 from .stream import Stream
 from .target import Target
@@ -60,6 +61,7 @@ __all__ = [
     "Samples",
     "Score",
     "Search",
+    "Spectral",
     "StoreError",
     "Stream",
     "Table",

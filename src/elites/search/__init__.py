@@ -9,10 +9,12 @@ from .quality import QualityDiversity
 from .pcn import PCN
 from .random import RandomSearch
 from .refit import Diagonal, LowRank, Natural, Shell
+from .spectral import DCT, Haar, Spectral
 from .zero_order import ZeroOrder
 
 __all__ = [
     "CMA",
+    "DCT",
     "PCN",
     "Anywhere",
     "AskTell",
@@ -20,12 +22,14 @@ __all__ = [
     "Elites",
     "Evolve",
     "Geometric",
+    "Haar",
     "LowRank",
     "Natural",
     "QualityDiversity",
     "RandomSearch",
     "Restart",
     "Shell",
+    "Spectral",
     "Steady",
     "Typical",
     "ZeroOrder",
