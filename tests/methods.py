@@ -2,13 +2,8 @@
 
 from helpers import Climber, ends, on_flow, on_humps, on_plane
 
-from elites import CMA, AskTell, Elites, Plain, QualityDiversity, RandomSearch, ZeroOrder
-from elites.search import Anywhere, Diagonal, Geometric, LowRank, Natural, Restart, Shell
-from elites import PCN, Elites, Plain, RandomSearch, ZeroOrder
-from elites import PCN, Elites, Evolve, Plain, RandomSearch, ZeroOrder
-from elites.search import Diagonal, Geometric, LowRank, Natural, Restart, Shell
-from elites import PCN, Elites, Evolve, Plain, RandomSearch, Spectral, ZeroOrder
-from elites.search import DCT, Diagonal, Geometric, Haar, LowRank, Natural, Restart, Shell
+from elites import CMA, PCN, AskTell, Elites, Evolve, Plain, QualityDiversity, RandomSearch, Spectral, ZeroOrder
+from elites.search import DCT, Anywhere, Diagonal, Geometric, Haar, LowRank, Natural, Restart, Shell
 
 METHODS = [  # name, method, target factory
     ("random", RandomSearch(8), on_humps),

@@ -5,8 +5,8 @@ from .cma import CMA
 from .elites import Elites, Geometric, Restart, Steady
 from .evolve import Evolve
 from .guards import Anywhere, Typical
-from .quality import QualityDiversity
 from .pcn import PCN
+from .quality import QualityDiversity
 from .random import RandomSearch
 from .refit import Diagonal, LowRank, Natural, Shell
 from .spectral import DCT, Haar, Spectral
