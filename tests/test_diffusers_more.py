@@ -34,19 +34,9 @@ def controlnet():
 @tiny
 def flux_control():
     """The network sees the control image as further channels; its latent is drawn in the middle of the call."""
-    transformer = FluxTransformer2DModel(
-        in_channels=32,
-        out_channels=16,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=WIDTH,
-        pooled_projection_dim=WIDTH,
-        axes_dims_rope=(4, 4, 8),
-        guidance_embeds=True,
-    )
-    parts = build("flux").components | {"transformer": transformer}
+    plain = build("flux").components
+    transformer = FluxTransformer2DModel.from_config(plain["transformer"].config, in_channels=32, out_channels=16)
+    parts = plain | {"transformer": transformer}
     return FluxControlPipeline(**{k: v for k, v in parts.items() if k not in ("image_encoder", "feature_extractor")})
 
 
