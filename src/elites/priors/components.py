@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..types import InputError
@@ -79,7 +80,7 @@ def decoder_is_cast(pipe: Any) -> bool:
     """Whether the pipeline decodes in float32 and casts its decoder back before a backward pass could use it."""
     vae = getattr(pipe, "vae", None)
     cast = hasattr(pipe, "upcast_vae") and getattr(getattr(vae, "config", None), "force_upcast", False)
-    return bool(cast) and str(getattr(vae, "dtype", "")) == "torch.float16"
+    return bool(cast) and getattr(vae, "dtype", None) == torch.float16
 
 
 def offloaded(pipe: Any) -> bool:

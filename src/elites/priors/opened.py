@@ -147,9 +147,8 @@ class Opened:
 
     def loop(self, x: Tensor, times: Tensor, answer: Callable[[Tensor, Tensor], Tensor]) -> Any:
         """The object of one row after the pipeline's own call over these timesteps, nothing of it recorded before."""
-
         with same_precision(self.pipe):
-            return self._run(x, times, answer, Records(), own_latents=True)[0]
+            return self._run(x, times, answer, recorded=False)[0]
 
     def sample(self, z: Tensor) -> Tensor:
         """Clean latents `(B, *shape)` that the pipeline's whole call makes of unit noise z `(B, *shape)`."""
@@ -158,10 +157,8 @@ class Opened:
         scheduler = drawing(copy.deepcopy(self._scheduler), same)
         own = self._own(scheduler, **self._records.replay(self.pipe, len(z)))
         gpu = [self.device] if self.device.type == "cuda" else []
-        with (
-            same_precision(self.pipe),
-            torch.random.fork_rng(gpu),
-        ):  # for what is drawn from the global generators all the same
+        with same_precision(self.pipe), torch.random.fork_rng(gpu):
+            # for what is drawn from the global generators all the same
             for generator in [torch.default_generator, *(torch.cuda.default_generators[d.index or 0] for d in gpu)]:
                 generator.manual_seed(0)
             arguments = self._arguments(len(z), latents=z.to(self.dtype), output_type="latent", generator=same)
@@ -229,23 +226,25 @@ class Opened:
         x: Tensor,
         times: Tensor,
         answer: Callable[[Tensor, Tensor], Tensor],
-        records: Records | None = None,
-        own_latents: bool = False,
+        recorded: bool = True,
         **attributes: Any,
     ) -> Any:
-        """One call from these latents, through these timesteps, with this answer to each prediction."""
+        """One call from these latents, through these timesteps, with this answer to each prediction.
+
+        What the call prepares is replayed if it is to be `recorded`, and prepared once more if not.
+        """
         self._check_offload(x)
         n, latents, times = len(x), x.to(self.dtype), times.to(self.device)
         own = self._own(
             like(Steps, self._scheduler, timesteps=times, num_inference_steps=len(times), answer=answer),
             get_timesteps=lambda *_, **__: (times, len(times)),
-            **(self._records if records is None else records).replay(self.pipe, n),
+            **(self._records.replay(self.pipe, n) if recorded else {}),
             **attributes,
         )
         prepare = getattr(own, LATENTS)
 
         def prepared(*args: Any, **kwargs: Any) -> Any:
-            like_these = prepare(*args, **kwargs) if own_latents else self._latents
+            like_these = self._latents if recorded else prepare(*args, **kwargs)
             if isinstance(like_these, Tensor):
                 return latents
             return type(like_these)([latents, *(rows(v, n) for v in like_these[1:])])
