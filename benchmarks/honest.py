@@ -30,7 +30,7 @@ PARTS = ("margin", "symmetry", "size", "match", "ambiguity")
 def methods() -> dict[str, el.Search]:
     """What is compared; those in brackets leave the shell and are shown, not ranked."""
     s, published = el.search, el.Elites.published
-    diagonal = {"keep": 8, "mirrored": False, "restart": None}
+    diagonal = {"keep": 8, "restart": None}
     floor = s.Diagonal(floor=0.2)
     return {
         "best of N": el.RandomSearch(),
@@ -38,9 +38,7 @@ def methods() -> dict[str, el.Search]:
         "zero order, 16 neighbours": el.ZeroOrder(population=16),
         "published loop, 32": published(32),
         "published loop, 64": published(64, elites=0.125),
-        "published, smoothed": el.Elites(
-            32, s.Diagonal(smooth=0.5), keep=0, mirrored=False, guard=s.Anywhere(), restart=None
-        ),
+        "published, smoothed": el.Elites(32, s.Diagonal(smooth=0.5), keep=0, guard=s.Anywhere(), restart=None),
         "published, floor and keep": el.Elites(32, floor, guard=s.Anywhere(), **diagonal),
         "published, floor, keep, shell": el.Elites(32, floor, **diagonal),
         "Elites": el.Elites(),

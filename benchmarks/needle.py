@@ -30,7 +30,7 @@ def main() -> None:
         "zero order": el.ZeroOrder(population=4),
         "published loop": el.Elites.published(),
         "Elites without its guard": el.Elites(guard=s.Anywhere()),
-        "shell refit": el.Elites(population=32, refit=s.Shell(), keep=8, mirrored=False),
+        "shell refit": el.Elites(population=32, refit=s.Shell(), keep=8),
         "Elites": el.Elites(),
     }
     target = el.Target(el.priors.OneStep(lambda z: z, (D,)), lambda z: z[:, 0], batch=64)

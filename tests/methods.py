@@ -3,7 +3,7 @@
 from helpers import Climber, ends, on_flow, on_humps, on_plane
 
 from elites import CMA, PCN, AskTell, Elites, Evolve, Plain, QualityDiversity, RandomSearch, Spectral, ZeroOrder
-from elites.search import DCT, Anywhere, Diagonal, Geometric, Haar, LowRank, Natural, Restart, Shell
+from elites.search import DCT, Anywhere, Diagonal, Haar, Natural, Restart, Shell
 
 METHODS = [  # name, method, target factory
     ("random", RandomSearch(8), on_humps),
@@ -11,16 +11,13 @@ METHODS = [  # name, method, target factory
     ("zero order", ZeroOrder(8, patience=2), on_humps),
     ("zero order on the shell", ZeroOrder(6, cosine=0.8), on_plane),
     ("elites, natural", Elites(8, Natural()), on_humps),
-    ("elites, natural, SDE", Elites(9, Natural(rate=2.0), mirrored=False), on_flow),
-    ("elites, natural on the shell", Elites(8, Natural(), keep=3), on_plane),
+    ("elites, natural, SDE", Elites(9, Natural(rate=2.0)), on_flow),
+    ("elites, natural on the shell", Elites(8, Natural(paths=2)), on_plane),
     ("elites, natural, restarting", Elites(8, Natural(), restart=Restart(1)), on_humps),
-    ("elites, shrinking population", Elites(12, sizes=Geometric(0.7, least=5)), on_humps),
     ("elites, shell", Elites(8, Shell()), on_plane),
-    ("elites, shell, keep", Elites(8, Shell(), keep=2, mirrored=False), on_humps),
-    ("elites, low rank", Elites(8, LowRank()), on_plane),
-    ("elites, low rank, keep", Elites(10, LowRank(), keep=2, mirrored=False), on_flow),
+    ("elites, shell, keep", Elites(8, Shell(), keep=2), on_humps),
     ("elites as published", Elites.published(8), on_humps),
-    ("elites, diagonal, keep", Elites(8, Diagonal(smooth=0.2, floor=0.1), keep=8, mirrored=False), on_plane),
+    ("elites, diagonal, keep", Elites(8, Diagonal(smooth=0.2, floor=0.1), keep=8), on_plane),
     ("ask and tell", AskTell(Climber, 8), on_humps),
     ("ask and tell, restarting", AskTell(Climber, 5, restart=Restart(2)), on_flow),
     ("CMA", CMA(8), on_humps),

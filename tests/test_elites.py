@@ -1,13 +1,14 @@
 """Searches against what is known exactly: order statistics, drift laws, and optima on the shell."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 import elites as el
-from elites.search import Anywhere, Diagonal, LowRank, Natural, Shell, Typical
-from elites.search.refit import Law
+from elites.search import Anywhere, Diagonal, Natural, Shell, Typical
+from elites.search.refit import Law, Told
 
 ONE = 1024
 
@@ -63,15 +64,33 @@ def test_a_linear_reward_approaches_its_optimum_on_the_shell(method, share):
         assert share * w.norm() * math.sqrt(d) < float(r.best.reward) <= w.norm() * math.sqrt(d) * (1 + 1e-5)
 
 
+@pytest.mark.parametrize("d", [64, ONE])
+def test_the_step_follows_the_dimension_of_the_reward_and_not_of_the_noise(d):
+    """Eight numbers decide: a thousand candidates come as near in 1,024 dimensions as in 64."""
+    aim = 1.5 * torch.randn(8, generator=torch.Generator().manual_seed(2))
+    target = el.Target(el.priors.OneStep(lambda z: z, (d,)), lambda z: -(z[:, :8] - aim).square().sum(1), batch=64)
+    for r in results(el.Elites(), target, el.Budget(rewards=1000)):
+        assert float(r.best.reward) > -1e-5
+        assert abs(r.history[-1]["shell"] - 1) < 1e-3
+
+
+def test_a_plateau_neither_moves_the_law_nor_shrinks_it():
+    law, e = Law.prior(16), torch.randn(8, 16, generator=torch.Generator().manual_seed(7))
+    for _ in range(5):
+        law = Natural()(law, Told(e, torch.ones(8), e))
+    assert torch.allclose(law.mean, torch.zeros(16), atol=1e-6)
+    assert torch.allclose(law.std, torch.ones(16), atol=1e-6)
+
+
 def neutral(refit, steps, d=4096, population=32, unbiased=False):
     """Mean variance and |mu|^2/d of a law that is refitted to candidates in random order."""
     law, generator = Law.prior(d), torch.Generator().manual_seed(3)
     for _ in range(steps):
-        z = law.draw(torch.randn(population, d, generator=generator))
-        law = refit(law, z, population)
+        e = torch.randn(population, d, generator=generator)
+        law = refit(law, Told(e, torch.zeros(population), law.draw(e)))
         if unbiased:
             k = round(0.25 * population)
-            law = Law(law.mean, law.std * math.sqrt(k / (k - 1)), law.factor)
+            law = replace(law, std=law.std * math.sqrt(k / (k - 1)))
     return float(law.std.square().mean()), float(law.mean.square().mean())
 
 
@@ -89,14 +108,14 @@ def test_an_unbiased_refit_grows_the_norm():
     assert 3.0 < variance + mean < 4.0  # 3.5 expected, with heavy tails
 
 
-@pytest.mark.parametrize("refit", [Natural(), Shell(), LowRank()])
+@pytest.mark.parametrize("refit", [Natural(), Shell()])
 def test_refits_under_the_guard_keep_the_energy_of_the_prior(refit):
     d, generator, guard = 256, torch.Generator().manual_seed(4), Typical()
     law = Law.prior(d)
     for _ in range(30):
-        e = torch.randn(16, d + law.factor.shape[1], generator=generator)
+        e = torch.randn(16, d, generator=generator)
         z = guard.place(law.draw(e))
-        law = refit(law, z[z[:, 0].argsort(descending=True)], 16)
+        law = refit(law, Told(e, z[:, 0], z[z[:, 0].argsort(descending=True)]))
         law = law.scaled(guard.scale(law.energy, d))
         assert torch.isclose(law.energy, torch.tensor(float(d)), rtol=1e-4)
         assert torch.allclose(z.square().sum(1), torch.tensor(float(d)), rtol=1e-4)
@@ -115,17 +134,17 @@ def test_the_shell_refit_does_not_depend_on_the_axes():
     d, generator = 64, torch.Generator().manual_seed(6)
     turn = torch.linalg.qr(torch.randn(d, d, generator=generator)).Q
     z = torch.randn(16, d, generator=generator)
-    one, two = Shell()(Law.prior(d), z, 16), Shell()(Law.prior(d), z @ turn, 16)
+    one, two = (Shell()(Law.prior(d), Told(x, torch.zeros(16), x)) for x in (z, z @ turn))
     assert torch.allclose(one.mean @ turn, two.mean, atol=1e-5)
     assert torch.allclose(one.std, two.std, atol=1e-5)
 
 
-def test_mirrored_candidates_come_in_pairs_and_any_slice_is_the_same():
-    method, target, stream = el.Elites(guard=Anywhere()), coordinate(8), el.Stream(1).at(step=2)
-    state = method.init(target, stream)
-    z = method.ask(state, stream, range(8))
-    assert torch.allclose(z[0::2], -z[1::2])
-    assert torch.equal(method.ask(state, stream, [5, 2]), z[[5, 2]])
+def test_any_slice_of_a_population_is_the_same():
+    method, target = el.Elites(refit=Natural(rate=2.0)), coordinate(8)
+    state = el.run(method, target, el.Budget(rewards=80), seed=3, probe=None).state
+    assert len(state.law.paths) == 6
+    z = method.ask(state, el.Stream(1).at(step=2), range(8))
+    assert torch.equal(method.ask(state, el.Stream(1).at(step=2), [5, 2]), z[[5, 2]])
 
 
 def test_a_stalled_round_starts_again_from_the_prior_and_loses_nothing():
@@ -135,16 +154,10 @@ def test_a_stalled_round_starts_again_from_the_prior_and_loses_nothing():
     for step in range(1, 5):
         stream = el.Stream(0).at(step=step)
         state = method.tell(state, range(8), torch.zeros(8), stream)
-        assert torch.equal(state.law.mean, torch.zeros(8)) == (step == 4)
+        assert (len(state.law.before) == 0) == (step == 4)
     r = el.run(method, coordinate(8), el.Budget(rewards=800), seed=2)
     best = [row["best"] for row in r.history]
     assert best == sorted(best)
-
-
-def test_the_population_follows_its_schedule_and_the_budget_counts_it():
-    sizes = el.search.Geometric(0.5, least=4)
-    r = el.run(el.Elites(20, sizes=sizes), coordinate(8), el.Budget(rewards=20 + 10 + 5 + 4 + 3), seed=2, probe=None)
-    assert [row["count"] for row in r.history] == [20, 10, 5, 4]
 
 
 def test_zero_order_never_loses_its_incumbent_nor_scores_it_again():

@@ -92,7 +92,7 @@ def test_options_that_cannot_work_are_refused_at_once():
     s = el.search
     for make in (
         lambda: el.Plain(steps=0),
-        lambda: s.LowRank(share=1.5),
+        lambda: s.Natural(aim=1.0),
         lambda: s.Shell(elites=3.0),
         lambda: s.Restart(0),
         lambda: el.Budget(nfe=10.5),
@@ -100,7 +100,6 @@ def test_options_that_cannot_work_are_refused_at_once():
         with pytest.raises(el.InputError):
             make()
     assert el.Budget(nfe=1e3).nfe == 1000
-    assert s.Geometric(2.0)(8, 10**6) == 256
 
 
 def test_a_network_of_another_shape_is_refused():

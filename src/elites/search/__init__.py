@@ -2,13 +2,13 @@
 
 from .asktell import AskTell
 from .cma import CMA
-from .elites import Elites, Geometric, Restart, Steady
+from .elites import Elites, Restart
 from .evolve import Evolve
 from .guards import Anywhere, Typical
 from .pcn import PCN
 from .quality import QualityDiversity
 from .random import RandomSearch
-from .refit import Diagonal, LowRank, Natural, Shell
+from .refit import Diagonal, Natural, Shell
 from .spectral import DCT, Haar, Spectral
 from .zero_order import ZeroOrder
 
@@ -21,16 +21,13 @@ __all__ = [
     "Diagonal",
     "Elites",
     "Evolve",
-    "Geometric",
     "Haar",
-    "LowRank",
     "Natural",
     "QualityDiversity",
     "RandomSearch",
     "Restart",
     "Shell",
     "Spectral",
-    "Steady",
     "Typical",
     "ZeroOrder",
 ]

@@ -64,9 +64,6 @@ class Evolve(Search):
     better than their best parent: log b <- log b + rate (share - aim). After a stall the round begins again from the
     prior; the run keeps the best of all.
 
-    It ends far closer to an optimum than `Elites` where the reward is curved in many directions or depends on a few
-    only, and is slower uphill where the reward is linear, most of all along a single coordinate.
-
     Arguments:
         population: children of a generation.
         keep: parents.

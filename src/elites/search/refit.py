@@ -1,81 +1,105 @@
-r"""Refits: how the law of the next population is learned from the elites.
+r"""Refits: how the law of the next population is learned from the last one.
 
-The law is N(m, diag(s^2) + F F^T) over noise flattened to d numbers. A refit sees the candidates it may learn from,
-best first, and returns the next law; a guard then rescales it.
+The law is that of m + s * T e, with e standard normal, over noise flattened to d numbers: a mean, one spread for each
+coordinate, and a linear map T near the identity that stretches a few learned directions. A refit sees what was told,
+and returns the next law; a guard then rescales it.
 
 A diagonal maximum-likelihood refit from K elites loses variance by drift alone: without any selection the variance
 after T steps is (1 - 1/K)^T, while E|z|^2 stays. Unbiased variance keeps the spread and lets |z|^2/d grow as 1 + T/K.
 The shell refit removes the dilemma: one spread, set by |m|^2 + d s^2 = d, rotation invariant and without a step size.
+The natural refit goes on from there: what the guard fixes is the sum |m|^2 + |s|^2, and how much of it is spread
+follows from whether the last step helped.
 
 References:
     A Tutorial on the Cross-Entropy Method (de Boer, Kroese, Mannor and Rubinstein, 2005).
-    High Dimensions and Heavy Tails for Natural Evolution Strategies (Schaul, Glasmachers and Schmidhuber, 2011),
-    GECCO.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..types import InputError
+from ..types import InputError, ranked
 
-__all__ = ["Diagonal", "Law", "LowRank", "Natural", "Refit", "Shell"]
+__all__ = ["Diagonal", "Law", "Natural", "Refit", "Shell", "Told"]
 
-LEAST = 1e-4  # standard deviation that a natural gradient may reach
+LEAST = 1e-6  # standard deviation that a natural gradient may reach
 
 
 @dataclass
 class Law:
-    """N(mean, diag(std^2) + factor factor^T); mean and std `(d,)`, factor `(d, r)`, r may be 0."""
+    """The law of m + s * T e, and what the next refit needs of the last ones.
+
+    Attributes:
+        mean, std: m and s, `(d,)`.
+        paths: `(r, d)`, the directions that T stretches; r may be 0.
+        before: rewards of the last population, -inf for failures; none in the beginning.
+        trend: how much better populations have been getting, on average.
+    """
 
     mean: Tensor
     std: Tensor
-    factor: Tensor
+    paths: Tensor
+    before: Tensor
+    trend: float
 
     @staticmethod
     def prior(d: int) -> Law:
         """Standard normal."""
         zero = torch.zeros(d, dtype=torch.float32)
-        return Law(zero, zero + 1, zero.new_zeros(d, 0))
+        return Law(zero, zero + 1, zero.new_zeros(0, d), zero.new_zeros(0), 0.0)
 
     def draw(self, e: Tensor) -> Tensor:
-        """Candidates `(n, d)` from standard normal numbers `(n, d + r)`."""
-        d = len(self.mean)
-        z = self.mean + self.std * e[:, :d]
-        # products and sums row by row: a matrix product may round differently in another batch
-        return z if not self.factor.shape[1] else z + (e[:, None, d:] * self.factor).sum(2)
+        """Candidates `(n, d)` from standard normal numbers `(n, d)`."""
+        return self.mean + self.std * self.turn(e)
+
+    def turn(self, e: Tensor) -> Tensor:
+        """T e, row by row: e <- (1 - c_j) e + c_j p_j (p_j . e) for each path, with c_j = 1 / (1.5^j d)."""
+        for j, path in enumerate(self.paths):
+            c = 1 / (1.5**j * len(path))
+            # products and sums, no matrix product, which may round differently in another batch
+            e = (1 - c) * e + c * (e * path).sum(1, keepdim=True) * path
+        return e
 
     @property
     def energy(self) -> Tensor:
-        """E|z|^2."""
-        return self.mean.square().sum() + self.std.square().sum() + self.factor.square().sum()
+        """|m|^2 + |s|^2, that is E|z|^2 up to what the paths add."""
+        return self.mean.square().sum() + self.std.square().sum()
 
     def scaled(self, by: Tensor) -> Law:
         """Mean and spread times a number."""
-        return Law(self.mean * by, self.std * by, self.factor * by)
+        return replace(self, mean=self.mean * by, std=self.std * by)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a refit may learn from.
+
+    Attributes:
+        e: standard normal numbers `(n, d)` of the population.
+        rewards: `(n,)` of it, -inf for failures; at least two are none.
+        z: noise `(m, d)` of the population and the kept elites, best first, failures left out.
+    """
+
+    e: Tensor
+    rewards: Tensor
+    z: Tensor
 
 
 class Refit(Protocol):
     """The next law from what was scored."""
 
-    def __call__(self, law: Law, z: Tensor, population: int) -> Law:
-        """Arguments: the law, candidates `(n, d)` best first with failures left out, and how many are drawn a step."""
+    def __call__(self, law: Law, told: Told) -> Law:
+        """The law that drew the population, and what came of it."""
 
 
 def _check(refit: Refit, good: bool) -> None:
     if not good:
-        raise InputError(f"{refit}: shares lie between 0 and 1, rates and floors are not negative.")
-
-
-def _log_weights(k: int) -> Tensor:
-    """Rank weights of k elites, best first, that sum to 1."""
-    raw = math.log(k + 0.5) - torch.arange(1, k + 1, dtype=torch.float32).log()
-    return raw / raw.sum()
+        raise InputError(f"{refit}: shares lie between 0 and 1, rates, paths and floors are not negative.")
 
 
 @dataclass(frozen=True)
@@ -95,11 +119,11 @@ class Diagonal:
     def __post_init__(self) -> None:
         _check(self, 0 < self.elites <= 1 and 0 <= self.smooth < 1 and self.floor >= 0)
 
-    def __call__(self, law: Law, z: Tensor, population: int) -> Law:
-        top = z[: max(2, round(self.elites * population))]
+    def __call__(self, law: Law, told: Told) -> Law:
+        top = told.z[: max(2, round(self.elites * len(told.e)))]
         mean = self.smooth * law.mean + (1 - self.smooth) * top.mean(0)
         std = self.smooth * law.std + (1 - self.smooth) * top.std(0, correction=0)
-        return Law(mean, std.clamp(min=self.floor), law.factor)
+        return replace(law, mean=mean, std=std.clamp(min=self.floor))
 
 
 @dataclass(frozen=True)
@@ -117,69 +141,103 @@ class Shell:
     def __post_init__(self) -> None:
         _check(self, 0 < self.elites <= 1 and 0 < self.cap < 1)
 
-    def __call__(self, law: Law, z: Tensor, population: int) -> Law:
-        return _on_shell(law, z[: max(2, round(self.elites * population))], self.cap)
-
-
-def _on_shell(law: Law, top: Tensor, cap: float) -> Law:
-    d = top.shape[1]
-    mean = _log_weights(len(top)) @ top
-    mean = mean * (cap * d / mean.square().sum()).sqrt().clamp(max=1)
-    spread = (1 - mean.square().sum() / d).sqrt()
-    return Law(mean, spread.expand(d).clone(), law.factor.new_zeros(d, 0))
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """As `Shell`, with a share of the spread along the differences of the elites and the rest isotropic.
-
-    Arguments:
-        elites: how many candidates are elites, as a share of the population.
-        cap: most of |m|^2 / d.
-        share: of the spread's energy that lies along the elites' differences.
-    """
-
-    elites: float = 0.25
-    cap: float = 0.98
-    share: float = 0.3
-
-    def __post_init__(self) -> None:
-        _check(self, 0 < self.elites <= 1 and 0 < self.cap < 1 and 0 <= self.share < 1)
-
-    def __call__(self, law: Law, z: Tensor, population: int) -> Law:
-        top = z[: max(2, round(self.elites * population))]
-        base = _on_shell(law, top, self.cap)
-        differences = (top - base.mean).T  # (d, K)
-        energy = base.std.square().sum()
-        factor = differences * (self.share * energy / differences.square().sum().clamp(min=1e-12)).sqrt()
-        return Law(base.mean, base.std * math.sqrt(1 - self.share), factor)
+    def __call__(self, law: Law, told: Told) -> Law:
+        top = told.z[: max(2, round(self.elites * len(told.e)))]
+        k, d = top.shape
+        raw = math.log(k + 0.5) - torch.arange(1, k + 1, dtype=torch.float32).log()
+        mean = raw / raw.sum() @ top
+        mean = mean * (self.cap * d / mean.square().sum()).sqrt().clamp(max=1)
+        spread = (1 - mean.square().sum() / d).sqrt()
+        return replace(law, mean=mean, std=spread.expand(d).clone())
 
 
 @dataclass(frozen=True)
 class Natural:
-    """Natural gradient of the expected rank utility, separable: all candidates count, the worse half against.
+    r"""Natural gradient of the expected rank utility, with a step that follows success.
 
-        m <- m + s g_m,    g_m = sum_i u_i e_i
-        s <- s exp(eta / 2 g_s),    g_s = sum_i u_i (e_i^2 - 1),    e = (z - m) / s
+    With y = T e and utilities u_i = max(0, log(P / 2 + 1) - log i), normalised to sum 1, minus 1 / P, for the i-th
+    best of P, equal for equal rewards, so that the worse half counts against:
 
-    with utilities u_i = max(0, log(P / 2 + 1) - log i), normalised to sum 1, minus 1 / P.
+        m <- m + s g,    g = sum_i u_i y_i
+        s <- s exp(eta / 2 (h - mean h) + q),    h = sum_i u_i (e_i^2 - 1)
+        p_j <- (1 - a_j) p_j + sqrt(a_j (2 - a_j)) g' / |u|,    g' = sum_i u_i e_i,    a_j = min(1/2, P / (4^j d))
+        q <- (1 - c) q + c (w - l - aim (w + l)),    c = 0.3
+
+    The shape of s follows the natural gradient, and its size the success q: w is the share of pairs, one of this
+    population and one of the last, in which this one is better, and l that in which it is worse. So the step shrinks
+    when populations stop improving, at a pace that depends on the reward's own dimension and not on that of the
+    noise. The paths p_j are means of the steps over longer and longer times; T stretches along them.
 
     Arguments:
         rate: times the default eta = (3 + log d) / (5 sqrt(d)).
+        aim: share by which wins have to exceed losses for the step to stay as it is.
+        paths: how many directions are remembered.
+
+    References:
+        High Dimensions and Heavy Tails for Natural Evolution Strategies (Schaul, Glasmachers and Schmidhuber, 2011),
+        GECCO: the separable gradient.
+        A Computationally Efficient Limited Memory CMA-ES for Large Scale Optimization (Loshchilov, 2014),
+        arXiv:1404.5520: the population success rule.
+        Large Scale Black-box Optimization by Limited-Memory Matrix Adaptation (Loshchilov, Glasmachers and Beyer,
+        2019), arXiv:1705.06693: the paths.
     """
 
-    rate: float = 1.0
+    rate: float = 0.5
+    aim: float = 0.25
+    paths: int = 6
 
     def __post_init__(self) -> None:
-        _check(self, self.rate >= 0)
+        _check(self, self.rate >= 0 and 0 <= self.aim < 1 and self.paths >= 0)
 
-    def __call__(self, law: Law, z: Tensor, population: int) -> Law:
-        n, d = z.shape
-        raw = (math.log(n / 2 + 1) - torch.arange(1, n + 1, dtype=torch.float32).log()).clamp(min=0)
-        utility = (raw / raw.sum() - 1 / n)[:, None]
-        e = (z - law.mean) / law.std
+    def __call__(self, law: Law, told: Told) -> Law:
+        good = told.rewards > -torch.inf
+        e, d = told.e[good], told.e.shape[1]
+        u = _utilities(told.rewards[good])[:, None]
+        step = (u * e).sum(0)
+        shape = (u * (e.square() - 1)).sum(0)
         eta = self.rate * (3 + math.log(d)) / (5 * math.sqrt(d))
-        mean = law.mean + law.std * (utility * e).sum(0)
-        # a guard moves candidates, by many deviations where one is small: without bounds e^2 would run off to NaN
-        grow = (eta / 2 * (utility * (e.square() - 1)).sum(0)).clamp(-1, 1).exp()
-        return Law(mean, (law.std * grow).clamp(min=LEAST), law.factor)
+        trend = 0.7 * law.trend + 0.3 * _success(told.rewards, law.before, self.aim)
+        grow = (eta / 2 * (shape - shape.mean())).clamp(-1, 1) + trend
+        return Law(
+            law.mean + law.std * (u * law.turn(e)).sum(0),
+            (law.std * grow.exp()).clamp(min=LEAST),
+            self._paths(law.paths, step / _spread(len(e)), len(told.e)),
+            told.rewards,
+            trend,
+        )
+
+    def _paths(self, paths: Tensor, step: Tensor, population: int) -> Tensor:
+        """The paths with one step more; a new one begins with each, until there are enough."""
+        d = len(step)
+        if len(paths) < self.paths:
+            paths = torch.cat([paths, paths.new_zeros(1, d)])
+        a = (population / (d * 4.0 ** torch.arange(len(paths), dtype=torch.float32))).clamp(max=0.5)[:, None]
+        return (1 - a) * paths + (a * (2 - a)).sqrt() * step
+
+
+def _raw(n: int) -> Tensor:
+    raw = (math.log(n / 2 + 1) - torch.arange(1, n + 1, dtype=torch.float32).log()).clamp(min=0)
+    return raw / raw.sum() - 1 / n
+
+
+def _spread(n: int) -> float:
+    """Standard deviation of a coordinate of the step of n candidates, if ranks were random."""
+    return float(_raw(n).norm())
+
+
+def _utilities(rewards: Tensor) -> Tensor:
+    """Rank utilities `(n,)` of rewards `(n,)`; equal rewards share theirs."""
+    raw = torch.empty(len(rewards), dtype=torch.float32)
+    raw[ranked(rewards)] = _raw(len(rewards))
+    _, group, count = rewards.unique(return_inverse=True, return_counts=True)
+    total = torch.zeros(len(count), dtype=torch.float32).index_add_(0, group, raw)
+    return (total / count)[group]
+
+
+def _success(rewards: Tensor, before: Tensor, aim: float) -> float:
+    """How far a population is better than the one before, compared pair by pair, above the aim."""
+    if not len(before):
+        return 0.0
+    better = (rewards[:, None] > before).float().mean()
+    worse = (rewards[:, None] < before).float().mean()
+    return float(better - worse - aim * (better + worse))
