@@ -14,6 +14,7 @@ prior, takes its random numbers from the seed it is given, and minimises.
 Nothing here is imported before it is used. EvoTorch needs ray; install it for the comparison alone.
 """
 
+import logging
 import queue
 import threading
 import weakref
@@ -141,6 +142,8 @@ def evotorch(search: Callable[[Any, int, int], Any]) -> Make:
         def build(objective: Callable[[Tensor], Tensor]) -> Any:
             from evotorch import Problem
 
+            logging.getLogger("evotorch").setLevel(logging.WARNING)
+
             wide = 3**0.5  # uniform with variance 1, for algorithms that draw their first population from the bounds
             problem = Problem(
                 "min", objective, solution_length=d, initial_bounds=(-wide, wide), vectorized=True, seed=seed
@@ -150,3 +153,67 @@ def evotorch(search: Callable[[Any, int, int], Any]) -> Make:
         return Inverted(build)
 
     return make
+
+
+class Pyribs:
+    """CMA-ME of pyribs; the measures are two fixed directions of the noise, for which a single reward has no use."""
+
+    def __init__(self, d: int, population: int, seed: int) -> None:
+        from ribs.archives import GridArchive
+        from ribs.emitters import EvolutionStrategyEmitter
+        from ribs.schedulers import Scheduler
+
+        archive = GridArchive(solution_dim=d, dims=(20, 20), ranges=[(-3, 3)] * 2, seed=seed)
+        emitter = EvolutionStrategyEmitter(
+            archive, x0=np.zeros(d), sigma0=1.0, batch_size=population, ranker="2imp", seed=seed + 1
+        )
+        self.scheduler = Scheduler(archive, [emitter])
+        self.axes = np.linalg.qr(np.random.default_rng(seed).standard_normal((d, 2)))[0]
+
+    def ask(self) -> np.ndarray:
+        """A population of candidates."""
+        return self.scheduler.ask()
+
+    def tell(self, z: Any, losses: np.ndarray) -> None:
+        """The losses of the candidates asked for last."""
+        self.scheduler.tell(-losses, z @ self.axes)
+
+
+def pyribs() -> Make:
+    """`make` for CMA-ME."""
+    return Pyribs
+
+
+class SpectralEvolution:
+    """Spectral evolution search as published: a Gaussian over the low Haar coefficients of square noise.
+
+    The rest stays as it was drawn; mean and unbiased variance are those of the five best so far.
+    """
+
+    def __init__(self, d: int, population: int, seed: int, level: int = 1) -> None:
+        from elites.search import Haar
+
+        side = round(d**0.5)
+        self.rows = Haar(level).rows(side).double().numpy()
+        self.own, self.population = np.random.default_rng(seed), population
+        base = self.own.standard_normal((side, side))
+        self.rest = base - self.rows.T @ (self.rows @ base @ self.rows.T) @ self.rows
+        k = len(self.rows)
+        self.mean, self.variance = np.zeros((k, k)), np.ones((k, k))
+        self.best: list[tuple[float, np.ndarray]] = []
+
+    def ask(self) -> np.ndarray:
+        """A population of noises."""
+        spread = np.sqrt(np.maximum(self.variance, 1e-9))
+        self.drawn = self.mean + spread * self.own.standard_normal((self.population, *self.mean.shape))
+        return (self.rest + self.rows.T @ self.drawn @ self.rows).reshape(self.population, -1)
+
+    def tell(self, z: Any, losses: np.ndarray) -> None:
+        """The losses of the population asked for last."""
+        told = zip(losses.tolist(), self.drawn, strict=True)
+        self.best = sorted([*self.best, *told], key=lambda pair: pair[0])[:5]
+        top = np.stack([c for _, c in self.best])
+        self.mean, self.variance = top.mean(0), top.var(0, ddof=1) + 1e-7
+
+
+spectral: Make = SpectralEvolution

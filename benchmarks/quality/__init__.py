@@ -1,0 +1,1 @@
+"""Search over noise, measured against everyone: see `python -m benchmarks.quality --help`."""
