@@ -96,7 +96,11 @@ class Target:
         return Meter(nfe=self.walk.calls(self.prior) * self.prior.cost, rewards=1 + self.on_error.again)
 
     def denoise(self, x: Tensor, t: Tensor, z: Tensor | None = None) -> Tensor:
-        """Clean guess `(B, *shape)` at noisy x `(B, *shape)` and 0-dim t, with noise z if the prior is `noisy`."""
+        """Clean guess `(B, *shape)` at noisy x `(B, *shape)` and 0-dim t, with noise z if the prior is `noisy`.
+
+        It counts when it begins: a backward pass that recomputes it may leave once it has what it needs.
+        """
+        self.meter.nfe += len(x) * self.prior.cost
 
         def call(rows: slice) -> Tensor:
             x_full, z_full = _pad(x[rows], self.batch), None if z is None else _pad(z[rows], self.batch)
@@ -104,11 +108,14 @@ class Target:
                 return self.prior.denoise(x_full, t, z_full)[: rows.stop - rows.start]
 
         out = self._each("batch", len(x), call)
-        self.meter.nfe += len(x) * self.prior.cost
         return out[0] if len(out) == 1 else torch.cat(out)
 
-    def generate(self, z: Tensor, stream: Stream, ids: Sequence[Id]) -> Tensor:
+    def generate(self, z: Tensor, stream: Stream, ids: Sequence[Id], *, recompute: bool = False) -> Tensor:
         """Clean latents `(B, *shape)`: the walk from noise z, where the candidates `ids` draw what noise it injects.
+
+        Arguments:
+            z, stream, ids: the noise, and what draws more.
+            recompute: keep no activations for a backward pass, which then calls the network once more at each level.
 
         Raises:
             InputError: if z does not have the shape of the prior, before the first network call.
@@ -118,7 +125,11 @@ class Target:
             raise InputError(f"The noise has shape {tuple(z.shape)}: the prior needs {want}.")
         with self._mode():
             return torch.cat(
-                self._each("batch", len(z), lambda rows: self.walk.solve(self, z[rows], stream, ids[rows]))
+                self._each(
+                    "batch",
+                    len(z),
+                    lambda rows: self.walk.solve(self, z[rows], stream, ids[rows], recompute=recompute),
+                )
             )
 
     def score(self, x0: Tensor, stream: Stream, ids: Sequence[Id]) -> Tensor:
@@ -127,15 +138,20 @@ class Target:
         An exception of the decoder is a failure, as one of the reward is.
         """
 
+        where = "reward"
+
         def reward(latents: Tensor) -> Any:
+            nonlocal where
             objects = self.decode(latents)
+            if isinstance(objects, Tensor) and not objects.requires_grad:
+                where = "decoder of the prior" if latents.requires_grad else "prior"
             with self._mode():
                 return _without_broken(objects, self.reward(objects))
 
         def call(rows: slice) -> Tensor:
             values, reasons, calls = score(reward, x0[rows], rows.stop - rows.start, self.on_error)
             if self._gradients and not values.requires_grad and not reasons:
-                raise RewardError("The reward has no gradient: use a method that needs none, such as Elites.")
+                raise RewardError(f"The {where} has no gradient: use a method that needs none, such as Elites.")
             self.meter.rewards += calls
             self.meter.failures += len(reasons)
             found = [Failure(*stream.key(ids[rows.start + i]), reason) for i, reason in sorted(reasons.items())]
@@ -157,12 +173,15 @@ class Target:
         keys = torch.tensor([stream.key(i) for i in ids], dtype=torch.int64).reshape(-1, 2)
         return Samples(x=x, reward=self.score(x, stream, ids), keys=keys, z=z)
 
-    def grad(self, f: Callable[[Tensor], tuple[Tensor, Any]], x: Tensor) -> tuple[Tensor, list[Any], Tensor]:
+    def grad(
+        self, f: Callable[..., tuple[Tensor, Any]], x: Tensor, ids: Sequence[Id] | None = None
+    ) -> tuple[Tensor, list[Any], Tensor]:
         """Values `(B,)`, auxiliary results and gradients `(B, *shape)` of f, chunk by chunk.
 
         Arguments:
             f: chunk of x to (value `(n,)`, anything); it may call `denoise`, `generate` and `score`.
             x: where, `(B, *shape)`.
+            ids: candidates of the rows; then f is called with a chunk of x and the candidates in it.
         """
 
         def call(rows: slice) -> tuple[Tensor, Any, Tensor]:
@@ -170,7 +189,7 @@ class Target:
             try:
                 with torch.enable_grad():
                     leaf = x[rows].detach().clone().requires_grad_()
-                    value, extra = f(leaf)
+                    value, extra = f(leaf) if ids is None else f(leaf, ids[rows])
                     total = value.sum()  # a constant, if every object of the chunk failed
                     grad = torch.autograd.grad(total, leaf)[0] if total.requires_grad else torch.zeros_like(leaf)
             finally:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from .stream import Id, Purpose, Stream
 from .target import Target
@@ -114,11 +115,20 @@ class Walk(ABC):
         """The state at the highest noise level, from noise z `(B, *shape)`."""
         return WalkState(x=target.prior.start(z), times=target.prior.grid(self.steps))
 
-    def solve(self, target: Target, z: Tensor, stream: Stream, ids: Sequence[Id]) -> Tensor:
-        """Clean latents `(B, *shape)`: the walk as a function of its noise."""
+    def solve(
+        self, target: Target, z: Tensor, stream: Stream, ids: Sequence[Id], *, recompute: bool = False
+    ) -> Tensor:
+        """Clean latents `(B, *shape)`: the walk as a function of its noise.
+
+        With `recompute`, a graph keeps x at each level and nothing of the networks between: the backward pass calls
+        each level again, one at a time, and those calls count.
+        """
         state = self.begin(target, z)
         while not self.done(state):
-            state, _ = self._advance(target, state, stream, ids)
+            if recompute:
+                state, _ = checkpoint(self._advance, target, state, stream, ids, use_reentrant=False)
+            else:
+                state, _ = self._advance(target, state, stream, ids)
         return state.x
 
     def finish(self, target: Target, state: WalkState, stream: Stream, ids: Sequence[Id]) -> Samples:
