@@ -97,6 +97,7 @@ class Count:
     sizes: list = field(default_factory=list)  # rows of each network call
     objects: int = 0  # rows of network calls, without those that repeat the last
     scored: int = 0
+    grads: int = 0  # backward passes, of one object each
     padded_well: bool = True
 
     def network(self, x):
@@ -105,6 +106,11 @@ class Count:
         self.sizes.append(len(x))
         self.objects += real
         self.padded_well &= bool((x[real:] == x[-1]).all())
+
+    def backward(self, x):
+        if x.requires_grad:
+            x.register_hook(lambda slope: setattr(self, "grads", self.grads + len(slope)))
+        return x
 
     def reward(self, f):
         def reward(objects):
@@ -123,6 +129,9 @@ class Counted:
 
     def __getattr__(self, name):
         return getattr(self.inner, name)
+
+    def start(self, z):
+        return self.count.backward(self.inner.start(z))
 
     def denoise(self, x, t, z=None):
         self.count.network(x)

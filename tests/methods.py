@@ -4,6 +4,32 @@ from helpers import Climber, ends, on_flow, on_humps, on_plane
 
 from elites import CMA, PCN, AskTell, Elites, Evolve, Plain, QualityDiversity, RandomSearch, Spectral, ZeroOrder
 from elites.search import DCT, Anywhere, Diagonal, Haar, Natural, Restart, Shell
+from elites import (
+    CMA,
+    PCN,
+    AskTell,
+    Elites,
+    Evolve,
+    NoiseAscent,
+    Plain,
+    QualityDiversity,
+    RandomSearch,
+    Spectral,
+    ZeroOrder,
+)
+from elites.search import (
+    DCT,
+    Anywhere,
+    ChiNorm,
+    Diagonal,
+    Geometric,
+    Haar,
+    LowRank,
+    Natural,
+    Restart,
+    Shell,
+    Whiteness,
+)
 
 METHODS = [  # name, method, target factory
     ("random", RandomSearch(8), on_humps),
@@ -30,6 +56,14 @@ METHODS = [  # name, method, target factory
     ("pCN chains", PCN(8, temperature=0.5, burn=3), on_flow),
     ("spectral, elites on cosines", Spectral(Elites(8, restart=Restart(1)), DCT(0.5)), on_humps),
     ("spectral, evolution on wavelets", Spectral(Evolve(8), Haar(1)), on_plane),
+    ("ascent", NoiseAscent(5), on_humps),
+    ("ascent on the shell", NoiseAscent(3, momentum=0.0, restart=Restart(1)), on_plane),
+    ("ascent, charged for its norm, SDE", NoiseAscent(4, guard=Anywhere(), penalty=ChiNorm(0.1)), on_flow),
+    (
+        "ascent, charged for structure, activations kept",
+        NoiseAscent(9, guard=Anywhere(), penalty=Whiteness(0.5, permutations=3), restart=None, recompute=False),
+        on_plane,
+    ),
     ("plain walk, deterministic", Plain(steps=5, n=8), on_humps),
     ("plain walk, DDIM(eta=1)", Plain(steps=5, n=9), on_flow),
 ]

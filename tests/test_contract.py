@@ -112,7 +112,11 @@ def test_the_meter_equals_a_counting_stub(method, make, reward):
         count = Count()
         changes = {} if reward is None else {"reward": reward, "on_error": Retry(2)}
         result = run(method, make(count=count, batch=batch, **changes), SMALL)
-        assert (result.meter.nfe, result.meter.rewards, result.meter.grads) == (count.objects, count.scored, 0)
+        assert (result.meter.nfe, result.meter.rewards, result.meter.grads) == (
+            count.objects,
+            count.scored,
+            count.grads,
+        )
         assert set(count.sizes) == {batch}
         assert count.padded_well
         assert result.meter.failures == len(result.failures) == sum(row["failures"] for row in result.history)

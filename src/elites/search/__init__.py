@@ -1,11 +1,13 @@
 """Searches over noise."""
 
+from .ascent import NoiseAscent
 from .asktell import AskTell
 from .cma import CMA
 from .elites import Elites, Restart
 from .evolve import Evolve
 from .guards import Anywhere, Typical
 from .pcn import PCN
+from .penalties import ChiNorm, Whiteness
 from .quality import QualityDiversity
 from .random import RandomSearch
 from .refit import Diagonal, Natural, Shell
@@ -18,16 +20,19 @@ __all__ = [
     "PCN",
     "Anywhere",
     "AskTell",
+    "ChiNorm",
     "Diagonal",
     "Elites",
     "Evolve",
     "Haar",
     "Natural",
+    "NoiseAscent",
     "QualityDiversity",
     "RandomSearch",
     "Restart",
     "Shell",
     "Spectral",
     "Typical",
+    "Whiteness",
     "ZeroOrder",
 ]

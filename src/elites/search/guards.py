@@ -25,6 +25,9 @@ class Guard(Protocol):
     def scale(self, energy: Tensor, d: int) -> Tensor:
         """Factor for mean and spread of a law in d dimensions whose E|z|^2 is `energy`."""
 
+    def tangent(self, z: Tensor, v: Tensor) -> Tensor:
+        """The part of the directions v `(n, d)` that leads from candidates z `(n, d)` to where they may be."""
+
 
 @dataclass(frozen=True)
 class Typical:
@@ -49,6 +52,13 @@ class Typical:
             return (d / energy).sqrt()
         return (self._cap(d) / energy).sqrt().clamp(max=1)
 
+    def tangent(self, z: Tensor, v: Tensor) -> Tensor:
+        norm2, d = z.square().sum(1, keepdim=True), z.shape[1]
+        along = (v * z).sum(1, keepdim=True) / norm2
+        if d < self.shell_from:  # inside of the cap all is free, and on it what leads inwards
+            along = along.clamp(min=0).where(norm2 > 0.9999 * self._cap(d), 0.0)
+        return v - along * z
+
     def _cap(self, d: int) -> float:
         """Quantile of the chi-square law by the cube of a normal (Wilson and Hilferty, 1931)."""
         v = 2 / (9 * d)
@@ -64,3 +74,6 @@ class Anywhere:
 
     def scale(self, energy: Tensor, d: int) -> Tensor:
         return energy.new_ones(())
+
+    def tangent(self, z: Tensor, v: Tensor) -> Tensor:
+        return v
