@@ -45,8 +45,7 @@ class AscentState:
         velocity: v `(n, d)`.
         value: `(n,)` reward minus penalty there.
         rate: r `(n,)` of the next steps.
-        best: `(n,)` reward of this round, without the penalty.
-        stalled: steps `(n,)` int64 without a better one.
+        stalled: steps `(n,)` int64 that led nowhere since the last one taken.
     """
 
     shape: tuple[int, ...]
@@ -56,7 +55,6 @@ class AscentState:
     velocity: Tensor
     value: Tensor
     rate: Tensor
-    best: Tensor
     stalled: Tensor
 
 
@@ -80,7 +78,7 @@ class NoiseAscent:
         momentum: b, in [0, 1).
         guard: where candidates may be: `Typical()` keeps to the shell, `Anywhere()` leaves it to the penalty.
         penalty: what the noise is charged for leaving its law, `ChiNorm()` or `Whiteness()`, or `None`.
-        restart: `Restart(patience)`, in steps without a better reward, or `None`.
+        restart: `Restart(patience)`, in steps in a row that were not taken, or `None`.
         recompute: call the network again in the backward pass rather than keep its activations.
 
     Raises:
@@ -122,7 +120,7 @@ class NoiseAscent:
         shape, n = tuple(target.prior.shape), self.population
         z = torch.zeros(n, torch.Size(shape).numel(), dtype=torch.float32)
         zero, none = z.new_zeros(n), torch.zeros(n, dtype=torch.int64)
-        return AscentState(shape, none.bool(), z, z, z, zero, zero + self.rate, zero, none)
+        return AscentState(shape, none.bool(), z, z, z, zero, zero + self.rate, none)
 
     def step(self, target: Target, state: AscentState, stream: Stream) -> tuple[AscentState, Info]:
         """Try a step of each chain, and take those that lead up; reports what was tried, and the mean rate."""
@@ -136,7 +134,7 @@ class NoiseAscent:
         noise = z.reshape(-1, *state.shape)
         rewards, x, gradient = target.grad(reward, noise, ids)
         charge, push = self._charge(z, stream)
-        after = self._take(state, z, rewards, rewards - charge, gradient.flatten(1) - push)
+        after = self._take(state, z, rewards - charge, gradient.flatten(1) - push)
         keys = torch.tensor([stream.key(i) for i in ids], dtype=torch.int64)
         samples = Samples(x=torch.cat(x), reward=rewards, keys=keys, z=noise).top(KEEP)
         return after, Info(samples=samples, rewards=rewards, scalars={"rate": state.rate.mean()})
@@ -170,14 +168,13 @@ class NoiseAscent:
                 charges.append(charge.detach())
         return torch.stack(charges).float(), torch.stack(pushes).float()
 
-    def _take(self, state: AscentState, z: Tensor, rewards: Tensor, value: Tensor, gradient: Tensor) -> AscentState:
+    def _take(self, state: AscentState, z: Tensor, value: Tensor, gradient: Tensor) -> AscentState:
         """The chains after their trials."""
         up = torch.isfinite(value) & torch.isfinite(gradient).all(1) & (~state.begun | (value > state.value))
         row = up[:, None]
         slope = torch.where(row, _unit(self.guard.tangent(z, gradient)), state.slope)
         rate = (state.rate * torch.where(up, GROW, SHRINK)).clamp(max=MOST).where(state.begun, self.rate)
-        better = torch.isfinite(rewards) & (~state.begun | (rewards > state.best))
-        stalled = torch.where(better, 0, state.stalled + 1)
+        stalled = torch.where(up, 0, state.stalled + 1)
         on = state.begun | up
         if self.restart is not None:
             on = on & (stalled < self.restart.patience)
@@ -190,7 +187,6 @@ class NoiseAscent:
             torch.where(row, self.momentum * state.velocity + slope, slope).where(there, 0.0),
             torch.where(up, value, state.value).where(on, 0.0),
             rate.where(on, self.rate),
-            torch.where(better, rewards, state.best).where(on, 0.0),
             stalled.where(on, 0),
         )
 

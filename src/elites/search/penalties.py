@@ -67,8 +67,8 @@ class Whiteness:
         log p2 = min(-m max(sqrt(1 + M2) - 1 - sqrt(k / m), 0)^2 / 2, -log 2)
 
     the penalty is weight times -(log p1 + log p2) of z, plus the average of the same over random permutations of z,
-    drawn anew at each step and the same for all chains. Typical noise is charged 4 log 2 times the weight and feels no
-    slope: this is a wall, not a well.
+    drawn anew at each step and the same for all chains. The least charge is 4 log 2 times the weight: there, or a
+    little above it, is typical noise, which feels next to no slope. This is a wall, not a well.
 
     Arguments:
         weight: in units of the reward.
