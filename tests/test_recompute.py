@@ -114,7 +114,7 @@ def test_what_has_no_gradient_is_named(changes, who):
     prior = GaussianPrior(lambda x, t: model(x), (8,), VPLinear(), X0(), **changes)
     target = on(prior, reward=hill if changes else lambda x: hill(x.detach()), batch=2)
     with pytest.raises(RewardError, match=f"The {who} has no gradient: use a method"):
-        slopes(target, normal(6, 8), True)
+        slopes(target, normal(6, 8).float(), True)
     assert target.meter.nfe == 2 * 4  # one chunk
 
 
