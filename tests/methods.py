@@ -2,8 +2,6 @@
 
 from helpers import Climber, ends, on_flow, on_humps, on_plane
 
-from elites import CMA, PCN, AskTell, Elites, Evolve, Plain, QualityDiversity, RandomSearch, Spectral, ZeroOrder
-from elites.search import DCT, Anywhere, Diagonal, Haar, Natural, Restart, Shell
 from elites import (
     CMA,
     PCN,
@@ -22,9 +20,7 @@ from elites.search import (
     Anywhere,
     ChiNorm,
     Diagonal,
-    Geometric,
     Haar,
-    LowRank,
     Natural,
     Restart,
     Shell,

@@ -108,7 +108,9 @@ def contenders() -> dict[str, Contender]:
         "best of N": Contender(lambda d, n: el.RandomSearch(32)),
         "zero order, published": Contender(lambda d, n: el.ZeroOrder(4, patience=1)),
         "published loop": Contender(lambda d, n: el.Elites.published()),
-        "SES, published": Contender(lambda d, n: AskTell(peers.spectral, 10, guard=Anywhere(), restart=None), images=True),
+        "SES, published": Contender(
+            lambda d, n: AskTell(peers.spectral, 10, guard=Anywhere(), restart=None), images=True
+        ),
         "Elites": Contender(lambda d, n: el.Elites(), ours=True),
         "Elites, 16": Contender(lambda d, n: el.Elites(16), ours=True),
         "Evolve": Contender(lambda d, n: el.Evolve(), ours=True),

@@ -86,7 +86,9 @@ def show(cells: list[Cell]) -> None:
     for label in ("ours first", "Elites first", "strict"):
         count = sum(w[label] for w in won.values())
         print(f"\n{label}: {count} of {n} cells, {100 * count / max(n, 1):.0f} %")
-    print("\n| method | mean rank | |z|^2/d | white | distance | diversity | elite / best |\n|---|---|---|---|---|---|---|")
+    print(
+        "\n| method | mean rank | |z|^2/d | white | distance | diversity | elite / best |\n|---|---|---|---|---|---|---|"
+    )
     for name, row in sorted(ranks(found).items(), key=lambda item: item[1]):
         mine = [c for c in cells if c["method"] == name]
         shells = sorted(c["shell"] for c in mine)

@@ -88,7 +88,9 @@ def _digits(reward: Callable[[int], el.types.Reward], kind: str, **more: Any) ->
 
 DIGITS = {
     "margin": _digits(
-        lambda seed: el.rewards.Margin(net("reward"), 3), "smooth", judge=lambda seed: el.rewards.Margin(net("judge"), 3)
+        lambda seed: el.rewards.Margin(net("reward"), 3),
+        "smooth",
+        judge=lambda seed: el.rewards.Margin(net("judge"), 3),
     ),
     "symmetry": _digits(lambda seed: el.rewards.Symmetry(), "smooth"),
     "size": _digits(lambda seed: el.rewards.CompressedSize(), "plateaus", smooth=False),
