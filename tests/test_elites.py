@@ -74,6 +74,17 @@ def test_the_step_follows_the_dimension_of_the_reward_and_not_of_the_noise(d):
         assert abs(r.history[-1]["shell"] - 1) < 1e-3
 
 
+def test_in_few_dimensions_a_turned_valley_is_followed():
+    """Curvatures of 1 and 10,000 along the diagonals; without a matrix a thousandth and more is left."""
+    turn = torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / math.sqrt(2)
+    curve, aim = torch.tensor([1.0, 1e4]), torch.tensor([0.5, -0.3])
+    target = el.Target(
+        el.priors.OneStep(lambda z: z, (2,)), lambda z: -(((z - aim) @ turn).square() * curve).mean(1), batch=64
+    )
+    for r in results(el.Elites(), target, el.Budget(rewards=2500)):
+        assert float(r.best.reward) > -1e-6
+
+
 def test_a_plateau_neither_moves_the_law_nor_shrinks_it():
     law, e = Law.prior(16), torch.randn(8, 16, generator=torch.Generator().manual_seed(7))
     for _ in range(5):
@@ -142,7 +153,7 @@ def test_the_shell_refit_does_not_depend_on_the_axes():
 def test_any_slice_of_a_population_is_the_same():
     method, target = el.Elites(refit=Natural(rate=2.0)), coordinate(8)
     state = el.run(method, target, el.Budget(rewards=80), seed=3, probe=None).state
-    assert len(state.law.paths) == 6
+    assert len(state.law.matrix) == 8
     z = method.ask(state, el.Stream(1).at(step=2), range(8))
     assert torch.equal(method.ask(state, el.Stream(1).at(step=2), [5, 2]), z[[5, 2]])
 

@@ -86,16 +86,14 @@ def show(cells: list[Cell]) -> None:
     for label in ("ours first", "Elites first", "strict"):
         count = sum(w[label] for w in won.values())
         print(f"\n{label}: {count} of {n} cells, {100 * count / max(n, 1):.0f} %")
-    print(
-        "\n| method | mean rank | |z|^2/d | white | distance | diversity | elite / best |\n|---|---|---|---|---|---|---|"
-    )
+    print("\n| method | mean rank | |z|^2/d | white | distance | diversity |\n|---|---|---|---|---|---|")
     for name, row in sorted(ranks(found).items(), key=lambda item: item[1]):
         mine = [c for c in cells if c["method"] == name]
         shells = sorted(c["shell"] for c in mine)
         white = sum(c["white"] > 0.01 for c in mine) / len(mine)
         print(
             f"| {name} | {row:.2f} | {shells[0]:.2f} to {shells[-1]:.2f} | {100 * white:.0f} % | "
-            f"{middle(mine, 'distance'):.2f} | {middle(mine, 'diversity'):.2f} | |"
+            f"{middle(mine, 'distance'):.2f} | {middle(mine, 'diversity'):.2f} |"
         )
 
 

@@ -1,8 +1,8 @@
 r"""Refits: how the law of the next population is learned from the last one.
 
 The law is that of m + s * T e, with e standard normal, over noise flattened to d numbers: a mean, one spread for each
-coordinate, and a linear map T near the identity that stretches a few learned directions. A refit sees what was told,
-and returns the next law; a guard then rescales it.
+coordinate, and a linear map T near the identity that is learned: in few dimensions a whole matrix, in more a stretch
+along a few directions. A refit sees what was told, and returns the next law; a guard then rescales it.
 
 A diagonal maximum-likelihood refit from K elites loses variance by drift alone: without any selection the variance
 after T steps is (1 - 1/K)^T, while E|z|^2 stays. Unbiased variance keeps the spread and lets |z|^2/d grow as 1 + T/K.
@@ -37,6 +37,7 @@ class Law:
     Attributes:
         mean, std: m and s, `(d,)`.
         paths: `(r, d)`, the directions that T stretches; r may be 0.
+        matrix: `(d, d)`, applied after them, or `(0, 0)` for none.
         before: rewards of the last population, -inf for failures; none in the beginning.
         trend: how much better populations have been getting, on average.
     """
@@ -44,6 +45,7 @@ class Law:
     mean: Tensor
     std: Tensor
     paths: Tensor
+    matrix: Tensor
     before: Tensor
     trend: float
 
@@ -51,19 +53,21 @@ class Law:
     def prior(d: int) -> Law:
         """Standard normal."""
         zero = torch.zeros(d, dtype=torch.float32)
-        return Law(zero, zero + 1, zero.new_zeros(0, d), zero.new_zeros(0), 0.0)
+        return Law(zero, zero + 1, zero.new_zeros(0, d), zero.new_zeros(0, 0), zero.new_zeros(0), 0.0)
 
     def draw(self, e: Tensor) -> Tensor:
         """Candidates `(n, d)` from standard normal numbers `(n, d)`."""
         return self.mean + self.std * self.turn(e)
 
     def turn(self, e: Tensor) -> Tensor:
-        """T e, row by row: e <- (1 - c_j) e + c_j p_j (p_j . e) for each path, with c_j = 1 / (1.5^j d)."""
+        """T e: e <- (1 - c_j) e + c_j p_j (p_j . e) for each path, with c_j = 1 / (1.5^j d), and the matrix, if any.
+
+        Row by row by products and sums: a matrix product may round differently in another batch.
+        """
         for j, path in enumerate(self.paths):
             c = 1 / (1.5**j * len(path))
-            # products and sums, no matrix product, which may round differently in another batch
             e = (1 - c) * e + c * (e * path).sum(1, keepdim=True) * path
-        return e
+        return (e[:, None] * self.matrix).sum(2) if len(self.matrix) else e
 
     @property
     def energy(self) -> Tensor:
@@ -161,21 +165,26 @@ class Natural:
         m <- m + s g,    g = sum_i u_i y_i
         s <- s exp(eta / 2 (h - mean h) + q),    h = sum_i u_i (e_i^2 - 1)
         p_j <- (1 - a_j) p_j + sqrt(a_j (2 - a_j)) g' / |u|,    g' = sum_i u_i e_i,    a_j = min(1/2, P / (4^j d))
+        A <- A (I + B + B^2 / 2),    B = 0.3 (3 + log d) / (d sqrt(d)) sum_i u_i e_i e_i^T, less its diagonal
         q <- (1 - c) q + c (w - l - aim (w + l)),    c = 0.3
 
     The shape of s follows the natural gradient, and its size the success q: w is the share of pairs, one of this
     population and one of the last, in which this one is better, and l that in which it is worse. So the step shrinks
     when populations stop improving, at a pace that depends on the reward's own dimension and not on that of the
-    noise. The paths p_j are means of the steps over longer and longer times; T stretches along them.
+    noise. T = A, the rest of the natural gradient, in at most `full` dimensions. In more, where a matrix would take
+    too long to learn, T stretches along the paths p_j, means of the steps over longer and longer times.
 
     Arguments:
         rate: times the default eta = (3 + log d) / (5 sqrt(d)).
         aim: share by which wins have to exceed losses for the step to stay as it is.
         paths: how many directions are remembered.
+        full: dimensions up to which a matrix is learned instead.
 
     References:
         High Dimensions and Heavy Tails for Natural Evolution Strategies (Schaul, Glasmachers and Schmidhuber, 2011),
         GECCO: the separable gradient.
+        Exponential Natural Evolution Strategies (Glasmachers, Schaul, Sun, Wierstra and Schmidhuber, 2010), GECCO: the
+        matrix.
         A Computationally Efficient Limited Memory CMA-ES for Large Scale Optimization (Loshchilov, 2014),
         arXiv:1404.5520: the population success rule.
         Large Scale Black-box Optimization by Limited-Memory Matrix Adaptation (Loshchilov, Glasmachers and Beyer,
@@ -185,9 +194,10 @@ class Natural:
     rate: float = 0.5
     aim: float = 0.25
     paths: int = 6
+    full: int = 50
 
     def __post_init__(self) -> None:
-        _check(self, self.rate >= 0 and 0 <= self.aim < 1 and self.paths >= 0)
+        _check(self, self.rate >= 0 and 0 <= self.aim < 1 and self.paths >= 0 and self.full >= 0)
 
     def __call__(self, law: Law, told: Told) -> Law:
         good = told.rewards > -torch.inf
@@ -201,7 +211,8 @@ class Natural:
         return Law(
             law.mean + law.std * (u * law.turn(e)).sum(0),
             (law.std * grow.exp()).clamp(min=LEAST),
-            self._paths(law.paths, step / _spread(len(e)), len(told.e)),
+            law.paths if d <= self.full else self._paths(law.paths, step / _spread(len(e)), len(told.e)),
+            _turned(law.matrix, e, u) if d <= self.full else law.matrix,
             told.rewards,
             trend,
         )
@@ -213,6 +224,17 @@ class Natural:
             paths = torch.cat([paths, paths.new_zeros(1, d)])
         a = (population / (d * 4.0 ** torch.arange(len(paths), dtype=torch.float32))).clamp(max=0.5)[:, None]
         return (1 - a) * paths + (a * (2 - a)).sqrt() * step
+
+
+def _turned(matrix: Tensor, e: Tensor, u: Tensor) -> Tensor:
+    """The matrix after a natural step from standard normal e `(n, d)` with utilities u `(n, 1)`."""
+    d = e.shape[1]
+    gradient = (u * e).T @ e
+    gradient.fill_diagonal_(0)  # the spread of each coordinate has the diagonal
+    by = 0.3 * (3 + math.log(d)) / (d * math.sqrt(d)) * gradient
+    by = by * (0.9 / by.abs().sum(1).max().clamp(min=0.9))  # a bound, so that the matrix stays invertible
+    eye = torch.eye(d, dtype=torch.float32)
+    return (matrix if len(matrix) else eye) @ (eye + by + by @ by / 2)
 
 
 def _raw(n: int) -> Tensor:
