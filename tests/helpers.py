@@ -10,7 +10,7 @@ import torch
 
 from elites import DDIM, Flow, Plain, Result, Stream, Target, Worst
 from elites.packing import pack
-from elites.priors import CFG, GaussianPrior, OneStep, mixture, subspace
+from elites.priors import CFG, Fixed, GaussianPrior, OneStep, mixture, subspace
 from elites.priors import normal as gaussian
 from elites.schedule import Eps, Velocity
 
@@ -71,6 +71,7 @@ PRIORS = {
     "network of eps": exact(humps(), Eps()),
     "network of velocity": exact(humps(schedule=Flow()), Velocity()),
     "guided": CFG(humps(), bell(), 2.0),
+    "fixed": Fixed(humps(), torch.arange(6) == 2, torch.ones(6)),
     "one step": OneStep(words, (6,)),
 }
 

@@ -3,6 +3,7 @@
 from .analytic import Mixture, mixture, normal, subspace
 from .bundled import digits
 from .diffusers import Diffusers, black_box
+from .fixed import Fixed
 from .folder import load_pipeline
 from .gaussian import CFG, GaussianPrior
 from .onestep import OneStep
@@ -12,6 +13,7 @@ from .unet import from_unet
 __all__ = [
     "CFG",
     "Diffusers",
+    "Fixed",
     "GaussianPrior",
     "Mixture",
     "OneStep",
