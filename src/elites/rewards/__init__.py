@@ -4,5 +4,17 @@ from . import digits
 from .basic import per_sample
 from .classifier import Ambiguity, Margin
 from .images import CompressedSize, Match, Symmetry
+from .motion import Reach, SwingUp, pendulum
 
-__all__ = ["Ambiguity", "CompressedSize", "Margin", "Match", "Symmetry", "digits", "per_sample"]
+__all__ = [
+    "Ambiguity",
+    "CompressedSize",
+    "Margin",
+    "Match",
+    "Reach",
+    "SwingUp",
+    "Symmetry",
+    "digits",
+    "pendulum",
+    "per_sample",
+]
