@@ -6,6 +6,7 @@ from .diffusers import Diffusers, black_box
 from .fixed import Fixed
 from .folder import load_pipeline
 from .gaussian import CFG, GaussianPrior
+from .motions import pendulum, unicycle
 from .onestep import OneStep
 from .onnx import Onnx
 from .unet import from_unet
@@ -24,5 +25,7 @@ __all__ = [
     "load_pipeline",
     "mixture",
     "normal",
+    "pendulum",
     "subspace",
+    "unicycle",
 ]
