@@ -26,6 +26,7 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.pipelines
 	$(BIN)/python -m benchmarks.needle
 	$(BIN)/python -m benchmarks.trajectory
+	$(BIN)/python -m benchmarks.pendulum
 	$(BIN)/python -m benchmarks.honest --workers 2
 
 .venv/.python:
