@@ -59,7 +59,14 @@ class Search(ABC):
             rewards.append(samples.reward)
             best = [Samples.cat([*best, samples]).top(KEEP)]
         told = torch.cat(rewards)
-        return self.tell(state, ids, told, stream), Info(samples=best[0], rewards=told)
+        after, scalars = self.learn(target, state, ids, told, stream)
+        return after, Info(samples=best[0], rewards=told, scalars=scalars)
+
+    def learn(
+        self, target: Target, state: Any, ids: Sequence[int], rewards: Tensor, stream: Stream
+    ) -> tuple[Any, dict[str, Tensor | float]]:
+        """Tell, and the numbers worth reporting: what a step does once the candidates `ids` are scored."""
+        return self.tell(state, ids, rewards, stream), {}
 
     def done(self, state: Any) -> bool:
         """A search goes on until the budget is spent."""
@@ -83,6 +90,10 @@ class WalkState:
     times: Tensor
     i: int = 0
     aux: dict[str, Tensor] = field(default_factory=dict)
+
+    def __getitem__(self, rows: Any) -> WalkState:
+        """The walks at a slice or tensor of rows."""
+        return WalkState(self.x[rows], self.times, self.i, {name: v[rows] for name, v in self.aux.items()})
 
 
 @dataclass(frozen=True)
@@ -124,12 +135,28 @@ class Walk(ABC):
         each level again, one at a time, and those calls count.
         """
         state = self.begin(target, z)
-        while not self.done(state):
+        return self.on(target, state, len(state.times) - 1, stream, ids, recompute=recompute)[0].x
+
+    def on(
+        self,
+        target: Target,
+        state: WalkState,
+        level: int,
+        stream: Stream,
+        ids: Sequence[Id],
+        *,
+        recompute: bool = False,
+    ) -> tuple[WalkState, Tensor]:
+        """Walked on to `times[level]`, level > state.i: the state there, and the last clean guess `(B, *shape)`.
+
+        A walk that is stopped at a level and goes on later, with some of its rows, ends where it would have in one go.
+        """
+        while state.i < level:
             if recompute:
-                state, _ = checkpoint(self._advance, target, state, stream, ids, use_reentrant=False)
+                state, x0 = checkpoint(self._advance, target, state, stream, ids, use_reentrant=False)
             else:
-                state, _ = self._advance(target, state, stream, ids)
-        return state.x
+                state, x0 = self._advance(target, state, stream, ids)
+        return state, x0
 
     def finish(self, target: Target, state: WalkState, stream: Stream, ids: Sequence[Id]) -> Samples:
         """Scored samples at the end of the walk."""

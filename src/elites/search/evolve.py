@@ -22,7 +22,7 @@ from torch import Tensor
 from ..stream import Purpose, Stream
 from ..target import Target
 from ..templates import Search
-from ..types import Info, InputError, ranked
+from ..types import InputError, ranked
 from .elites import Restart
 from .guards import Guard, Typical
 
@@ -134,11 +134,11 @@ class Evolve(Search):
         stride = min(max(stride, LEAST), 1.0)
         return EvolveState(state.shape, pool[order], scores[order], kin, stride, max(top, state.best), stalled)
 
-    def step(self, target: Target, state: EvolveState, stream: Stream) -> tuple[EvolveState, Info]:
-        """One generation; reports the best children and the stride."""
-        after, info = super().step(target, state, stream)
-        info.scalars["stride"] = state.stride
-        return after, info
+    def learn(
+        self, target: Target, state: EvolveState, ids: Sequence[int], rewards: Tensor, stream: Stream
+    ) -> tuple[EvolveState, dict[str, Tensor | float]]:
+        """Tell, and the stride."""
+        return self.tell(state, ids, rewards, stream), {"stride": state.stride}
 
     def _round(self, shape: tuple[int, ...], d: int) -> EvolveState:
         none = torch.zeros(0, dtype=torch.float32)

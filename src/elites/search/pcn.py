@@ -24,7 +24,7 @@ from torch import Tensor
 from ..stream import Id, Purpose, Stream
 from ..target import Target
 from ..templates import Search
-from ..types import Info, InputError, Samples
+from ..types import InputError, Samples
 
 __all__ = ["PCN", "PCNState"]
 
@@ -141,13 +141,15 @@ class PCN(Search):
             stride = min(max(stride * math.exp(steps**-0.6 * (acceptance - self.aim)), LEAST), 1.0)
         return PCNState(state.shape, z, reward, keys, stride, steps, acceptance)
 
-    def step(self, target: Target, state: PCNState, stream: Stream) -> tuple[PCNState, Info]:
-        """Propose, evaluate, accept; reports the best proposals, the acceptance and the stride."""
-        after, info = super().step(target, state, stream)
-        info.scalars["stride"] = state.stride
+    def learn(
+        self, target: Target, state: PCNState, ids: Sequence[int], rewards: Tensor, stream: Stream
+    ) -> tuple[PCNState, dict[str, Tensor | float]]:
+        """Accept or not; the stride and the acceptance."""
+        after = self.tell(state, ids, rewards, stream)
+        scalars: dict[str, Tensor | float] = {"stride": state.stride}
         if not math.isnan(after.acceptance):
-            info.scalars["acceptance"] = after.acceptance
-        return after, info
+            scalars["acceptance"] = after.acceptance
+        return after, scalars
 
     def samples(self, target: Target, state: PCNState, seed: int) -> Samples:
         """The objects where the chains are, decoded again: a walk a chain, which the target counts, and no reward.

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..stream import Purpose, Stream
 from ..target import Target
 from ..templates import Search
-from ..types import Info, InputError, Prior
+from ..types import InputError, Prior
 from .elites import Elites
 
 __all__ = ["DCT", "Basis", "Haar", "Spectral", "SpectralState"]
@@ -165,12 +165,13 @@ class Spectral(Search):
     def tell(self, state: SpectralState, ids: Sequence[int], rewards: Tensor, stream: Stream) -> SpectralState:
         return SpectralState(state.shape, self.search.tell(state.inside, ids, rewards, stream), state.drawn)
 
-    def step(self, target: Target, state: SpectralState, stream: Stream) -> tuple[SpectralState, Info]:
-        """A step of the search inside; the complement is drawn anew where that starts again."""
-        after, info = super().step(target, state, stream)
-        if _same(after.inside, self.search.init(self._within(target, state.shape), stream)):
-            after.drawn = stream.step
-        return after, info
+    def learn(
+        self, target: Target, state: SpectralState, ids: Sequence[int], rewards: Tensor, stream: Stream
+    ) -> tuple[SpectralState, dict[str, Tensor | float]]:
+        """What the search inside learns; the complement is drawn anew where that starts again."""
+        inside, scalars = self.search.learn(target, state.inside, ids, rewards, stream)
+        again = _same(inside, self.search.init(self._within(target, state.shape), stream))
+        return SpectralState(state.shape, inside, stream.step if again else state.drawn), scalars
 
     def size(self, state: SpectralState) -> int:
         return self.search.size(state.inside)
