@@ -10,6 +10,8 @@ from elites import (
     Evolve,
     NoiseAscent,
     Plain,
+    Plain,
+    Previews,
     QualityDiversity,
     RandomSearch,
     Spectral,
@@ -25,6 +27,15 @@ from elites.search import (
     Restart,
     Shell,
     Whiteness,
+    Diagonal,
+    EarlyGuess,
+    FewSteps,
+    Geometric,
+    Haar,
+    LowRank,
+    Natural,
+    Restart,
+    Shell,
 )
 
 METHODS = [  # name, method, target factory
@@ -60,6 +71,9 @@ METHODS = [  # name, method, target factory
         NoiseAscent(9, guard=Anywhere(), penalty=Whiteness(0.5, permutations=3), restart=None, recompute=False),
         on_plane,
     ),
+    ("previews, elites by early guesses", Previews(Elites(8, keep=3), EarlyGuess((0.25,)), again=2), on_humps),
+    ("previews, evolution by few steps, SDE", Previews(Evolve(5), FewSteps((1, 2)), 4, again=1), on_flow),
+    ("previews in a band", Previews(Spectral(Elites(8, restart=Restart(2)), DCT(0.5)), again=2), on_plane),
     ("plain walk, deterministic", Plain(steps=5, n=8), on_humps),
     ("plain walk, DDIM(eta=1)", Plain(steps=5, n=9), on_flow),
 ]

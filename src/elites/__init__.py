@@ -19,6 +19,7 @@ from .run import Final, iterate, run
 from .schedule import EDM, VE, X0, Eps, Flow, Pair, Score, Table, V, Velocity, VPCosine, VPLinear
 from .scoring import Raise, Retry, RewardError, Worst
 from .search import CMA, PCN, AskTell, Elites, Evolve, NoiseAscent, QualityDiversity, RandomSearch, Spectral, ZeroOrder
+from .search import CMA, PCN, AskTell, Elites, Evolve, Previews, QualityDiversity, RandomSearch, Spectral, ZeroOrder
 from .store import Folder, StoreError
 from .stream import Stream
 from .target import Target
@@ -46,6 +47,7 @@ __all__ = [
     "NoiseAscent",
     "Pair",
     "Plain",
+    "Previews",
     "Probe",
     "Progress",
     "QualityDiversity",

@@ -5,9 +5,11 @@ from .asktell import AskTell
 from .cma import CMA
 from .elites import Elites, Restart
 from .evolve import Evolve
+from .fidelity import EarlyGuess, FewSteps
 from .guards import Anywhere, Typical
 from .pcn import PCN
 from .penalties import ChiNorm, Whiteness
+from .previews import Previews
 from .quality import QualityDiversity
 from .random import RandomSearch
 from .refit import Diagonal, Natural, Shell
@@ -22,11 +24,15 @@ __all__ = [
     "AskTell",
     "ChiNorm",
     "Diagonal",
+    "EarlyGuess",
     "Elites",
     "Evolve",
+    "FewSteps",
+    "Geometric",
     "Haar",
     "Natural",
     "NoiseAscent",
+    "Previews",
     "QualityDiversity",
     "RandomSearch",
     "Restart",
