@@ -12,7 +12,7 @@ from helpers import Count, bits, hill, normal, on, on_flow, on_humps, steps_of
 
 import elites as el
 from elites import InputError, Previews
-from elites.search import EarlyGuess, FewSteps
+from elites.search import DCT, EarlyGuess, FewSteps, Restart
 from elites.search.previews import PreviewsState, spearman
 
 RACE = {"on": True, "wait": 1}
@@ -123,6 +123,30 @@ def test_without_a_preview_that_is_a_number_the_first_go_on():
     state, info = race(method, target, el.Stream(0).at(step=1))
     assert (len(info.rewards), len(info.samples)) == (8, 0)
     assert bool((state.inside == -torch.inf).all())
+
+
+def test_where_all_survivors_fail_nobody_is_told_a_number():
+    seen = []
+
+    def reward(x):
+        seen.extend(x)
+        return x[:, 0] if len(seen) <= 16 else torch.full((len(x),), torch.nan)
+
+    state, info = race(Previews(Listener()), bell(reward), el.Stream(0).at(step=1))
+    assert bool((state.inside == -torch.inf).all())
+    assert len(info.samples) == 0
+
+
+def test_what_the_search_does_with_a_step_is_still_done():
+    """Evolution reports its stride, and a band is drawn anew where the search in it starts again."""
+    target, search = on_humps(), el.Spectral(el.Evolve(8, restart=Restart(1)), DCT(0.5))
+    drawn, restarts = [], 0
+    for before, after, info, _ in steps_of(Previews(search, again=2), target, 12):
+        drawn.append(after.inside.drawn)
+        restarts += len(after.inside.inside.parents) == 0
+        assert info.scalars["stride"] == before.inside.inside.stride
+    assert restarts > 0
+    assert len(set(drawn) - {0}) == restarts
 
 
 @pytest.mark.parametrize("search", [el.Elites(), el.Evolve(), el.RandomSearch(4)], ids=lambda s: type(s).__name__)
@@ -258,6 +282,7 @@ def test_options_out_of_range_are_a_sentence(make, words):
         (Previews(fidelity=EarlyGuess((0.2, 0.25))), "cannot stop"),
         (Previews(fidelity=EarlyGuess((0.9,))), "cannot stop"),
         (Previews(gain=2.0), "cannot pay"),
+        (Previews(el.RandomSearch(1)), "widen to 4"),
         (Previews(el.PCN(8)), "wrap a search such as"),
         (Previews(el.CMA(8)), "wrap a search such as"),
     ],

@@ -32,6 +32,7 @@ from .elites import Elites
 from .fidelity import EarlyGuess, Fidelity
 
 NORMAL = NormalDist()
+FEWEST = 4  # pairs that have a correlation with an error
 
 __all__ = ["Previews", "PreviewsState"]
 
@@ -77,8 +78,9 @@ class Previews:
     reward, in the order of their last preview. So it has to learn by ranks, and to draw any number of candidates of
     a step, as `Elites`, `Evolve`, `ZeroOrder`, `RandomSearch` and `Spectral` around them do; `CMA` and `AskTell` draw
     their populations beforehand, a chain of `PCN` needs the reward of its proposal, and both are refused. No such
-    number is reported: samples and rewards are those of whole walks. A preview that fails is listed as a failure of
-    its candidate, is discarded first, and told as one unless its candidate survives.
+    number is reported: samples and rewards are those of whole walks. A search that keeps more candidates than survive
+    keeps some of the discarded until better ones come. A preview that fails is listed as a failure of its candidate,
+    is discarded first, and told as one unless its candidate survives; where all survivors fail, all are told to have.
 
     Previews are objects scored, and count as rewards; the break-even looks at network evaluations alone, so raise
     `gain` where the reward is the costly part. All noise of a step is held in memory. The columns `previews` (1 on,
@@ -129,6 +131,8 @@ class Previews:
                 f"The candidates of a step of {self.search!r} cannot be more than its population: wrap a search such "
                 "as Elites, Evolve, ZeroOrder or RandomSearch."
             ) from error
+        if self._counts(state)[0] < FEWEST:
+            raise InputError(f"A trial of {self._counts(state)[0]} candidates measures nothing: widen to {FEWEST}.")
         if self.gain * self._share(target, state) >= 1:
             raise InputError(
                 f"Previews by {self.fidelity!r} cannot pay in a walk of {target.walk.steps} steps: make them cheaper, "
@@ -198,14 +202,15 @@ class Previews:
                 lost = torch.cat([rows[order[left:]], lost])
                 kept = order[:left].sort().values
                 rows, walk = rows[kept], walk[kept]
-        told = torch.zeros(n)
-        told[lost] = torch.linspace(0.5, 1.0, len(lost)) * torch.finfo(torch.float32).min
-        told[last == -torch.inf] = -torch.inf
         ids = rows.tolist()
         x = target.walk.on(target, walk, len(walk.times) - 1, stream, ids)[0].x
         keys = torch.tensor([stream.key(i) for i in ids], dtype=torch.int64)
         samples = Samples(x=x, reward=target.score(x, stream, ids), keys=keys, z=z[rows])
-        told[rows] = samples.reward
+        told = torch.full((n,), -torch.inf)
+        if torch.isfinite(samples.reward).any():  # else no reward is known that the discarded could be below
+            told[lost] = torch.linspace(0.5, 1.0, len(lost)) * torch.finfo(torch.float32).min
+            told[last == -torch.inf] = -torch.inf
+            told[rows] = samples.reward
         inside, scalars = self.search.learn(target, state.inside, range(n), told, stream)
         after = replace(state, inside=inside, wait=state.wait - 1)
         if trial:
@@ -217,13 +222,13 @@ class Previews:
         good = torch.isfinite(rewards)
         pairs = int(good.sum())
         total, weight, rest = state.total, state.weight, state.rest
-        if pairs > 3:
+        if pairs >= FEWEST:
             rho = min(spearman(look[good], rewards[good]) for look in looks)
             total += (pairs - 3) * math.atanh(max(min(rho, 1 - 1 / pairs), 1 / pairs - 1))
             weight += pairs - 3
         error = math.sqrt(1.06 / weight) if weight else 0.0
         above = total / weight - math.atanh(least) if weight else -1.0  # nothing to learn from: off
-        if pairs > 3 and abs(above) <= error:
+        if pairs >= FEWEST and abs(above) <= error:
             return replace(state, total=total, weight=weight)
         on = above > error
         wait = self.again if on else rest
