@@ -72,8 +72,13 @@ METHODS = [  # name, method, target factory
         on_plane,
     ),
     ("previews, elites by early guesses", Previews(Elites(8, keep=3), EarlyGuess((0.25,)), again=2), on_humps),
+    ("previews, elites by early guesses", Previews(Elites(8, keep=3), EarlyGuess((0.25,)), 2, again=2), on_humps),
     ("previews, evolution by few steps, SDE", Previews(Evolve(5), FewSteps((1, 2)), 4, again=1), on_flow),
-    ("previews in a band", Previews(Spectral(Elites(8, restart=Restart(2)), DCT(0.5)), again=2), on_plane),
+    (
+        "previews in a band",
+        Previews(Spectral(Elites(8, restart=Restart(2)), DCT(0.5)), EarlyGuess(), 2, again=2),
+        on_plane,
+    ),
     ("plain walk, deterministic", Plain(steps=5, n=8), on_humps),
     ("plain walk, DDIM(eta=1)", Plain(steps=5, n=9), on_flow),
 ]

@@ -15,6 +15,7 @@ from elites import InputError, Previews
 from elites.search import DCT, EarlyGuess, FewSteps, Restart
 from elites.search.previews import PreviewsState, spearman
 
+EARLY = (EarlyGuess(), 2)
 RACE = {"on": True, "wait": 1}
 FIDELITIES = [EarlyGuess(), EarlyGuess((0.25, 0.5)), FewSteps((2,)), FewSteps((1, 3))]
 
@@ -69,7 +70,7 @@ def test_monotone_previews_keep_the_winner_and_the_best_in_order(fidelity, seed)
 @pytest.mark.parametrize("batch", [1, 5, 64])
 def test_survivors_end_as_they_would_in_one_go(make, fidelity, batch):
     target, stream = make(batch=batch, steps=8), el.Stream(3).at(step=2)
-    _, info = race(Previews(el.RandomSearch(8), fidelity), target, stream)
+    _, info = race(Previews(el.RandomSearch(8), fidelity, 2), target, stream)
     got = info.samples
     ids = [tuple(key) for key in got.keys.tolist()]
     want = target.evaluate(stream.normal([i for _, i in ids], (6,)), stream, ids)
@@ -112,14 +113,14 @@ def test_a_failed_preview_is_discarded_first_and_told_as_a_failure():
         return torch.where((ids == 1) | (ids == 15), torch.nan, x[:, 0])
 
     target = bell(reward)
-    state, info = race(Previews(Listener()), target, el.Stream(0).at(step=1))
+    state, info = race(Previews(Listener(), *EARLY), target, el.Stream(0).at(step=1))
     assert (state.inside == -torch.inf).nonzero().flatten().tolist() == [1, 15]
     assert [f.candidate for f in target.failures] == [1, 15]
     assert int(torch.isfinite(info.rewards).sum()) == 8
 
 
 def test_without_a_preview_that_is_a_number_the_first_go_on():
-    method, target = Previews(Listener()), bell(lambda x: torch.full((len(x),), torch.nan))
+    method, target = Previews(Listener(), *EARLY), bell(lambda x: torch.full((len(x),), torch.nan))
     state, info = race(method, target, el.Stream(0).at(step=1))
     assert (len(info.rewards), len(info.samples)) == (8, 0)
     assert bool((state.inside == -torch.inf).all())
@@ -132,7 +133,7 @@ def test_where_all_survivors_fail_nobody_is_told_a_number():
         seen.extend(x)
         return x[:, 0] if len(seen) <= 16 else torch.full((len(x),), torch.nan)
 
-    state, info = race(Previews(Listener()), bell(reward), el.Stream(0).at(step=1))
+    state, info = race(Previews(Listener(), *EARLY), bell(reward), el.Stream(0).at(step=1))
     assert bool((state.inside == -torch.inf).all())
     assert len(info.samples) == 0
 
@@ -141,7 +142,7 @@ def test_what_the_search_does_with_a_step_is_still_done():
     """Evolution reports its stride, and a band is drawn anew where the search in it starts again."""
     target, search = on_humps(), el.Spectral(el.Evolve(8, restart=Restart(1)), DCT(0.5))
     drawn, restarts = [], 0
-    for before, after, info, _ in steps_of(Previews(search, again=2), target, 12):
+    for before, after, info, _ in steps_of(Previews(search, *EARLY, again=2), target, 12):
         drawn.append(after.inside.drawn)
         restarts += len(after.inside.inside.parents) == 0
         assert info.scalars["stride"] == before.inside.inside.stride
@@ -152,7 +153,7 @@ def test_what_the_search_does_with_a_step_is_still_done():
 @pytest.mark.parametrize("search", [el.Elites(), el.Evolve(), el.RandomSearch(4)], ids=lambda s: type(s).__name__)
 def test_previews_that_say_nothing_are_switched_off_and_then_cost_nothing(search):
     """Off by chance at first, then for good: three in a hundred steps are races, one in eight is a trial."""
-    kinds, target, method = [], bell(noise_of_objects), Previews(search)
+    kinds, target, method = [], bell(noise_of_objects), Previews(search, *EARLY)
     for seed in range(6):
         mine = []
         for before, _, info, spent in steps_of(method, target, 200, seed):
@@ -170,7 +171,7 @@ def test_previews_that_say_nothing_are_switched_off_and_then_cost_nothing(search
 def test_previews_that_are_off_leave_the_search_alone():
     target, other = on_humps(), on_humps()
     search = el.Evolve(8, keep=3)
-    method = Previews(search)
+    method = Previews(search, *EARLY)
     state = replace(method.init(target, el.Stream(5)), on=False, wait=5)
     alone = search.init(other, el.Stream(5))
     for step in range(1, 6):
@@ -183,7 +184,7 @@ def test_previews_that_are_off_leave_the_search_alone():
 
 
 def test_good_previews_stay_on_and_the_pause_doubles_where_they_are_not():
-    method = Previews(el.RandomSearch(16), again=4)
+    method = Previews(el.RandomSearch(16), *EARLY, again=4)
     states = [after for _, after, *_ in steps_of(method, bell(), 30)]
     assert [s.wait for s in states[:6]] == [4, 3, 2, 1, 0, 4]
     assert all(s.on for s in states)
@@ -278,13 +279,13 @@ def test_options_out_of_range_are_a_sentence(make, words):
     [
         (Previews(fidelity=FewSteps((4,))), "give fewer"),
         (Previews(fidelity=FewSteps((9,))), "give fewer"),
-        (Previews(fidelity=FewSteps((3,))), "cannot pay"),
+        (Previews(fidelity=FewSteps((3,)), widen=2), "cannot pay"),
         (Previews(fidelity=EarlyGuess((0.2, 0.25))), "cannot stop"),
         (Previews(fidelity=EarlyGuess((0.9,))), "cannot stop"),
-        (Previews(gain=2.0), "cannot pay"),
-        (Previews(el.RandomSearch(1)), "widen to 4"),
-        (Previews(el.PCN(8)), "wrap a search such as"),
-        (Previews(el.CMA(8)), "wrap a search such as"),
+        (Previews(el.Elites(), *EARLY, gain=2.0), "cannot pay"),
+        (Previews(el.RandomSearch(1), *EARLY), "widen to 4"),
+        (Previews(el.PCN(8), *EARLY), "wrap a search such as"),
+        (Previews(el.CMA(8), *EARLY), "wrap a search such as"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_call(method, words):
@@ -297,4 +298,4 @@ def test_what_cannot_be_done_is_said_before_any_call(method, words):
 def test_a_prior_of_one_step_has_no_early_guess():
     target = el.Target(el.priors.OneStep(lambda z: z, (6,)), hill)
     with pytest.raises(InputError, match="cannot stop"):
-        el.run(Previews(), target, el.Budget(nfe=1000))
+        el.run(Previews(el.Elites(), *EARLY), target, el.Budget(nfe=1000))

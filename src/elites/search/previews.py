@@ -29,7 +29,7 @@ from ..target import Target
 from ..templates import KEEP, Search
 from ..types import Info, InputError, Meter, Samples
 from .elites import Elites
-from .fidelity import EarlyGuess, Fidelity
+from .fidelity import FewSteps, Fidelity
 
 NORMAL = NormalDist()
 FEWEST = 4  # pairs that have a correlation with an error
@@ -87,8 +87,9 @@ class Previews:
     0 off), `discarded` (the share) and `correlation` of the history say what happened.
 
     Arguments:
-        search: to widen.
-        fidelity: `EarlyGuess(levels)` or `FewSteps(steps)`.
+        search: to widen; with a small population, since it is the rounds that a search learns from, and it sees
+            `widen` times as many.
+        fidelity: `FewSteps(steps)` or `EarlyGuess(levels)`.
         widen: times the population of the search, at the first rung.
         again: races from one trial to the next, and the first pause after previews were switched off.
         gain: what a race has to find, in good candidates for its evaluations, relative to whole walks.
@@ -109,9 +110,9 @@ class Previews:
         The papers never ask whether the low fidelity ranks as the high one does.
     """
 
-    search: Search = Elites()  # noqa: RUF009 (frozen)
-    fidelity: Fidelity = EarlyGuess()  # noqa: RUF009 (frozen)
-    widen: int = 2
+    search: Search = Elites(4)  # noqa: RUF009 (frozen)
+    fidelity: Fidelity = FewSteps()  # noqa: RUF009 (frozen)
+    widen: int = 4
     again: int = 8
     gain: float = 1.0
 
@@ -230,7 +231,7 @@ class Previews:
         above = total / weight - math.atanh(least) if weight else -1.0  # nothing to learn from: off
         if pairs >= FEWEST and abs(above) <= error:
             return replace(state, total=total, weight=weight)
-        on = above > error
+        on = above > 0
         wait = self.again if on else rest
         return replace(
             state, on=on, wait=wait, rest=self.again if on else 2 * rest, total=total / 2, weight=weight / 2
