@@ -1,7 +1,8 @@
 """Several runs that share the network's batches: the same evaluations in a third of the time.
 
 A search of small populations fills a small batch badly. Runs of one method with different seeds make the same calls at
-the same times, so each runs in a thread of its own and their rows go through the network together. The draws are
+the same times, so each runs in a thread of its own and their rows go through the network together; runs at other times
+of the walk make calls of their own. The draws are
 those of separate runs; floats differ in the last bits, as they do between batch sizes.
 """
 
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 
 class Shared:
-    """A prior whose `denoise` waits for all runs and calls the network once for all of them."""
+    """A prior whose `denoise` waits for all runs and calls the network once for all at the same time."""
 
     def __init__(self, prior: Any, runs: int) -> None:
         self.prior = prior
@@ -30,7 +31,7 @@ class Shared:
         return getattr(self.prior, name)
 
     def denoise(self, x: Tensor, t: Tensor, z: Tensor | None = None) -> Tensor:
-        """The clean guess of this run's rows; all runs have to ask for the same t."""
+        """The clean guess of this run's rows; runs that ask for the same t share a call."""
         me = threading.get_ident()
         with self.turn:
             self.asked[me] = (x, t)
@@ -47,12 +48,11 @@ class Shared:
     def _serve(self) -> None:
         if not self.asked or len(self.asked) < self.runs:
             return
-        who = list(self.asked)
-        rows, times = zip(*(self.asked.pop(i) for i in who), strict=True)
-        if any(t != times[0] for t in times):
-            raise RuntimeError("The runs are at different times: they can share no batch.")
-        x0 = self.prior.denoise(torch.cat(rows), times[0])
-        self.given |= dict(zip(who, x0.split([len(r) for r in rows]), strict=True))
+        for t in {float(t): t for _, t in self.asked.values()}.values():
+            who = [i for i, (_, mine) in self.asked.items() if mine == t]
+            rows = [self.asked.pop(i)[0] for i in who]
+            x0 = self.prior.denoise(torch.cat(rows), t)
+            self.given |= dict(zip(who, x0.split([len(r) for r in rows]), strict=True))
         self.turn.notify_all()
 
 
