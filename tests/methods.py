@@ -10,7 +10,6 @@ from elites import (
     Evolve,
     NoiseAscent,
     Plain,
-    Plain,
     Previews,
     QualityDiversity,
     RandomSearch,
@@ -22,20 +21,13 @@ from elites.search import (
     Anywhere,
     ChiNorm,
     Diagonal,
+    EarlyGuess,
+    FewSteps,
     Haar,
     Natural,
     Restart,
     Shell,
     Whiteness,
-    Diagonal,
-    EarlyGuess,
-    FewSteps,
-    Geometric,
-    Haar,
-    LowRank,
-    Natural,
-    Restart,
-    Shell,
 )
 
 METHODS = [  # name, method, target factory
@@ -72,7 +64,6 @@ METHODS = [  # name, method, target factory
         on_plane,
     ),
     ("previews, elites by early guesses", Previews(Elites(8, keep=3), EarlyGuess((0.25,)), again=2), on_humps),
-    ("previews, elites by early guesses", Previews(Elites(8, keep=3), EarlyGuess((0.25,)), 2, again=2), on_humps),
     ("previews, evolution by few steps, SDE", Previews(Evolve(5), FewSteps((1, 2)), 4, again=1), on_flow),
     (
         "previews in a band",

@@ -18,8 +18,19 @@ from .rewards import per_sample
 from .run import Final, iterate, run
 from .schedule import EDM, VE, X0, Eps, Flow, Pair, Score, Table, V, Velocity, VPCosine, VPLinear
 from .scoring import Raise, Retry, RewardError, Worst
-from .search import CMA, PCN, AskTell, Elites, Evolve, NoiseAscent, QualityDiversity, RandomSearch, Spectral, ZeroOrder
-from .search import CMA, PCN, AskTell, Elites, Evolve, Previews, QualityDiversity, RandomSearch, Spectral, ZeroOrder
+from .search import (
+    CMA,
+    PCN,
+    AskTell,
+    Elites,
+    Evolve,
+    NoiseAscent,
+    Previews,
+    QualityDiversity,
+    RandomSearch,
+    Spectral,
+    ZeroOrder,
+)
 from .store import Folder, StoreError
 from .stream import Stream
 from .target import Target

@@ -28,7 +28,6 @@ __all__ = [
     "Elites",
     "Evolve",
     "FewSteps",
-    "Geometric",
     "Haar",
     "Natural",
     "NoiseAscent",
