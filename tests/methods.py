@@ -6,6 +6,7 @@ from elites import (
     CMA,
     PCN,
     AskTell,
+    Auto,
     Elites,
     Evolve,
     NoiseAscent,
@@ -70,6 +71,8 @@ METHODS = [  # name, method, target factory
         Previews(Spectral(Elites(8, restart=Restart(2)), DCT(0.5)), EarlyGuess(), 2, again=2),
         on_plane,
     ),
+    ("auto", Auto(8), on_humps),
+    ("auto, gradient-free", Auto(5, gradients=False), on_flow),
     ("plain walk, deterministic", Plain(steps=5, n=8), on_humps),
     ("plain walk, DDIM(eta=1)", Plain(steps=5, n=9), on_flow),
 ]

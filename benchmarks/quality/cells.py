@@ -17,7 +17,8 @@ from torch import Tensor
 
 import elites as el
 from benchmarks.quality.contenders import Contender, contenders
-from benchmarks.quality.tasks import TASKS, Task
+from benchmarks.quality.task import Task
+from benchmarks.quality.tasks import TASKS
 from benchmarks.shared import together
 
 STEPS = 10
@@ -51,7 +52,7 @@ def budgets(task: Task, most: int) -> tuple[int, ...]:
 def allowed(task: Task, contender: Contender) -> bool:
     shape = tuple(task.prior().shape)
     square = len(shape) > 1 and shape[-1] == shape[-2]
-    return torch.Size(shape).numel() <= contender.most and (square or not contender.images)
+    return contender.least <= torch.Size(shape).numel() <= contender.most and (square or not contender.images)
 
 
 def group(job: tuple[str, str, tuple[int, ...], int]) -> list[Cell]:

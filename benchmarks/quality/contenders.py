@@ -25,8 +25,10 @@ class Contender:
 
     make: Callable[[int, int], Any]
     ours: bool = False
+    least: int = 1
     most: int = 10**9
     images: bool = False
+    gradients: bool = False
     shared: bool = True  # whether runs of several seeds ask for the network in step
 
 
@@ -78,20 +80,25 @@ def optuna(d: int, n: int) -> Any:
     return peers.optuna(lambda seed: op.samplers.CmaEsSampler(seed=seed))
 
 
-LIBRARIES: dict[str, tuple[Callable[[int, int], Any], Callable[[int], int], int]] = {  # make, population, most d
-    "EvoTorch SNES": (lambda d, n: peers.evotorch(snes), usual, 10**9),
-    "EvoTorch PGPE": (lambda d, n: peers.evotorch(pgpe), lambda d: 32, 10**9),
-    "EvoTorch CEM": (lambda d, n: peers.evotorch(cem), lambda d: 32, 10**9),
-    "EvoTorch CoSyNE": (lambda d, n: peers.evotorch(cosyne), lambda d: 32, 10**9),
-    "nevergrad NGOpt": (partial(nevergrad, "NGOpt"), lambda d: 8, LOW),
-    "nevergrad DE": (partial(nevergrad, "TwoPointsDE"), lambda d: 32, LOW),
-    "pyribs CMA-ME": (lambda d, n: peers.pyribs(), lambda d: 32, LOW),
-    "Optuna CMA": (optuna, lambda d: 8, 2),
+LIBRARIES: dict[
+    str, tuple[Callable[[int, int], Any], Callable[[int], int], int, int]
+] = {  # make, population, least and most d
+    "EvoTorch SNES": (lambda d, n: peers.evotorch(snes), usual, 1, 10**9),
+    "EvoTorch PGPE": (lambda d, n: peers.evotorch(pgpe), lambda d: 32, 1, 10**9),
+    "EvoTorch CEM": (lambda d, n: peers.evotorch(cem), lambda d: 32, 1, 10**9),
+    "EvoTorch CoSyNE": (lambda d, n: peers.evotorch(cosyne), lambda d: 32, 1, 10**9),
+    "nevergrad NGOpt": (partial(nevergrad, "NGOpt"), lambda d: 8, 3, LOW),
+    "nevergrad DE": (partial(nevergrad, "TwoPointsDE"), lambda d: 32, 1, LOW),
+    "pyribs CMA-ME": (lambda d, n: peers.pyribs(), lambda d: 32, 1, LOW),
+    "Optuna CMA": (optuna, lambda d: 8, 1, 2),
 }
 
 
+SHIPPED = ("EvoTorch SNES", "EvoTorch PGPE", "EvoTorch CEM")  # and pycma; the others are shown on the shell alone
+
+
 def _library(name: str, guard: Any, d: int, n: int) -> AskTell:
-    make, population, _ = LIBRARIES[name]
+    make, population, _, _ = LIBRARIES[name]
     # what a library does about a stall is its own affair; held on the shell it gets our rule as well
     restart = None if isinstance(guard, Anywhere) else el.search.Restart()
     return AskTell(make(d, n), population(d), guard=guard, restart=restart)
@@ -113,14 +120,18 @@ def contenders() -> dict[str, Contender]:
         ),
         "Elites": Contender(lambda d, n: el.Elites(), ours=True),
         "Elites, 16": Contender(lambda d, n: el.Elites(16), ours=True),
+        "Auto": Contender(lambda d, n: el.Auto(), ours=True, gradients=True, shared=False),
+        "Auto, no gradients": Contender(lambda d, n: el.Auto(gradients=False), ours=True, shared=False),
+        "noise ascent": Contender(lambda d, n: el.NoiseAscent(), ours=True, gradients=True, shared=False),
         "Evolve": Contender(lambda d, n: el.Evolve(), ours=True),
         "zero order": Contender(lambda d, n: el.ZeroOrder(4), ours=True),
         "spectral": Contender(lambda d, n: el.Spectral(basis=el.search.DCT(0.5)), ours=True, images=True),
     }
     for guard in (Typical(), Anywhere()):
         name = "{}, held" if isinstance(guard, Typical) else "[{}]"
-        for library, (_, _, most) in LIBRARIES.items():
-            found[name.format(library)] = Contender(partial(_library, library, guard), most=most)
+        for library, (_, _, least, most) in LIBRARIES.items():
+            if isinstance(guard, Typical) or library in SHIPPED:
+                found[name.format(library)] = Contender(partial(_library, library, guard), least=least, most=most)
         found[name.format("pycma")] = Contender(partial(_cma, False, guard), most=300)
         found[name.format("pycma, separable")] = Contender(partial(_cma, True, guard))
     return found

@@ -2,6 +2,7 @@
 
 from .ascent import NoiseAscent
 from .asktell import AskTell
+from .auto import Auto
 from .cma import CMA
 from .elites import Elites, Restart
 from .evolve import Evolve
@@ -22,6 +23,7 @@ __all__ = [
     "PCN",
     "Anywhere",
     "AskTell",
+    "Auto",
     "ChiNorm",
     "Diagonal",
     "EarlyGuess",

@@ -1,0 +1,183 @@
+"""A method that picks the method, from what it sees of the prior and the reward."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..stream import Id, Stream
+from ..target import RewardError, Target
+from ..templates import KEEP
+from ..types import Info, InputError, Meter, Method
+from .ascent import NoiseAscent
+from .elites import Elites
+from .fidelity import FewSteps
+from .previews import Previews
+
+__all__ = ["Auto", "AutoState"]
+
+FEW = 50  # dimensions below which a gradient is no help against many optima
+LONG = 40  # steps of a walk from which previews pay
+NOISY = 0.01  # spread of a repeated reward, in that of different objects, from which it counts
+ORDER = ("noisy", "gradient", "long walk", "plain")
+COSTLY = 0.2  # share of a candidate's time that its reward may take for previews to pay
+
+
+@dataclass
+class AutoState:
+    """The first look, and where the method that was picked stands.
+
+    Attributes:
+        picked: name of the method; empty before the look.
+        noise: standard deviation of a repeated reward over that of different objects.
+        slope: whether the reward and the decoder have a gradient.
+        cheap: whether the reward takes little of a candidate's time; asked for long walks alone.
+        inside: states by name, of which only the picked one goes on.
+    """
+
+    picked: str
+    noise: float
+    slope: bool
+    cheap: bool
+    inside: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Auto:
+    """Looks at the reward with the first population of `Elites`, and goes on with what suits it.
+
+    | what was seen | method |
+    |---|---|
+    | a repeated reward differs by more than a hundredth of the spread | `Elites(2 * population)` |
+    | a gradient, at least 50 dimensions, and `gradients` | `NoiseAscent()` |
+    | a walk of 40 steps and more, and a reward that takes less than a fifth of the time | `Previews()` |
+    | anything else | `Elites(population)` |
+
+    The first matching row counts. The look is the first step of `Elites(population)`, so that little is lost where
+    that is what is picked: a quarter of its objects are scored twice, and one is walked again for its gradient. `why`
+    says it in a sentence, and the column `auto` of the history has the number of the row.
+
+    The share of time is measured, so on a machine that is busy by fits a long walk with a reward near the limit can
+    be steered otherwise the next time; nothing else depends on the clock, and a run that is resumed keeps its method.
+
+    Arguments:
+        population: of `Elites`.
+        gradients: whether gradients may be used; they need more memory, and a backward pass takes as long as two
+            forward passes, of which the meter counts the one that calls the network again.
+
+    Raises:
+        InputError: if the population has fewer than four candidates.
+    """
+
+    population: int = Elites.population
+    gradients: bool = True
+
+    def __post_init__(self) -> None:
+        if self.population < 4:
+            raise InputError(f"Auto(population={self.population}): give at least 4 candidates.")
+
+    def methods(self, target: Target) -> dict[str, Method]:
+        """What may be picked on this target, by name."""
+        found: dict[str, Method] = {"noisy": Elites(2 * self.population)}
+        if self.gradients and math.prod(target.prior.shape) >= FEW:
+            found["gradient"] = NoiseAscent()
+        if target.walk.steps >= LONG:
+            found["long walk"] = Previews(fidelity=FewSteps((target.walk.steps // 10,)))
+        return found | {"plain": self._plain}
+
+    def init(self, target: Target, stream: Stream) -> AutoState:
+        inside = {name: method.init(target, stream) for name, method in self.methods(target).items()}
+        return AutoState("", 0.0, False, False, inside)
+
+    def step(self, target: Target, state: AutoState, stream: Stream) -> tuple[AutoState, Info]:
+        """The look, or a step of what was picked."""
+        if not state.picked:
+            after, info = self._look(target, state, stream)
+        else:
+            moved, info = self.methods(target)[state.picked].step(target, state.inside[state.picked], stream)
+            after = replace(state, inside=state.inside | {state.picked: moved})
+        info.scalars["auto"] = float(ORDER.index(after.picked) + 1)
+        return after, info
+
+    def done(self, state: AutoState) -> bool:
+        """The methods go on until the budget is spent."""
+        return False
+
+    def cost(self, target: Target, state: AutoState) -> Meter:
+        """What the next step may cost."""
+        if state.picked:
+            return self.methods(target)[state.picked].cost(target, state.inside[state.picked])
+        plain, tried = self._plain.cost(target, state.inside["plain"]), int(self.gradients)
+        rewards = (self._twice + tried) * target.cost.rewards
+        return plain + Meter(nfe=tried * target.cost.nfe, rewards=rewards, grads=tried)
+
+    def why(self, state: AutoState) -> str:
+        """What was picked, and the reason, in a sentence."""
+        if not state.picked:
+            return "Nothing is picked before the first step."
+        reasons = {
+            "noisy": f"a repeated reward is off by {state.noise:.0%} of the spread, which a larger population averages",
+            "gradient": "the reward has a gradient, and the noise enough dimensions for it to lead",
+            "long walk": "the walk is long and the reward cheap, so previews pay",
+            "plain": "there is no gradient to follow" if not state.slope else "in few dimensions a gradient misleads",
+        }
+        return f"Picked by {state.picked!r}: {reasons[state.picked]}."
+
+    @property
+    def _plain(self) -> Elites:
+        return Elites(self.population)
+
+    @property
+    def _twice(self) -> int:
+        """Objects that are scored twice."""
+        return max(2, self.population // 4)
+
+    def _look(self, target: Target, state: AutoState, stream: Stream) -> tuple[AutoState, Info]:
+        plain, ids = state.inside["plain"], range(self.population)
+        began = time.perf_counter()
+        samples = target.evaluate(self._plain.ask(plain, stream, ids), stream, ids)
+        took, began = time.perf_counter() - began, time.perf_counter()
+        plain = self._plain.tell(plain, ids, samples.reward, stream)
+        told, failed, few = len(target.failures), target.meter.failures, ids[: self._twice]
+        again = target.score(samples.x[: self._twice], stream, few)
+        each = (time.perf_counter() - began) / len(few)
+        assert samples.z is not None
+        slope = self.gradients and _has_slope(target, samples.z[:1], stream)
+        del target.failures[told:]  # the same objects, which did not fail twice
+        target.meter.failures = failed
+        spread = samples.reward[torch.isfinite(samples.reward)].double().std()
+        off = (again - samples.reward[: self._twice]).double()
+        off = off[torch.isfinite(off)]
+        noise = float(off.square().mean().sqrt() / (math.sqrt(2) * spread)) if len(off) and spread > 0 else 0.0
+        methods = self.methods(target)
+        cheap = "long walk" in methods and each * self.population < COSTLY * took
+        picked = _pick(methods, noise, slope, cheap)
+        after = AutoState(picked, noise, slope, cheap, state.inside | {"plain": plain})
+        return after, Info(samples=samples.top(KEEP), rewards=samples.reward)
+
+
+def _pick(methods: dict[str, Method], noise: float, slope: bool, cheap: bool) -> str:
+    if noise > NOISY:
+        return "noisy"
+    if slope and "gradient" in methods:
+        return "gradient"
+    return "long walk" if cheap else "plain"
+
+
+def _has_slope(target: Target, z: Tensor, stream: Stream) -> bool:
+    """Whether the reward has a gradient at noise z `(1, *shape)` that is not zero."""
+
+    def reward(leaf: Tensor, ids: Sequence[Id]) -> tuple[Tensor, None]:
+        return target.score(target.generate(leaf, stream, ids), stream, ids), None
+
+    try:
+        gradient = target.grad(reward, z, [0])[2]
+    except RewardError:
+        return False
+    return bool(torch.isfinite(gradient).all() and gradient.any())
