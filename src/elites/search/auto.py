@@ -122,7 +122,7 @@ class Auto:
         if not state.picked:
             return "Nothing is picked before the first step."
         reasons = {
-            "noisy": f"a repeated reward is off by {state.noise:.0%} of the spread, which a larger population averages",
+            "noisy": f"a repeated reward is off by {state.noise:.0%} of the spread, which needs a larger population",
             "gradient": "the reward has a gradient, and the noise enough dimensions for it to lead",
             "long walk": "the walk is long and the reward cheap, so previews pay",
             "plain": "there is no gradient to follow" if not state.slope else "in few dimensions a gradient misleads",
