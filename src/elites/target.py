@@ -150,9 +150,9 @@ class Target:
 
         def call(rows: slice) -> Tensor:
             values, reasons, calls = score(reward, x0[rows], rows.stop - rows.start, self.on_error)
+            self.meter.rewards += calls
             if self._gradients and not values.requires_grad and not reasons:
                 raise RewardError(f"The {where} has no gradient: use a method that needs none, such as Elites.")
-            self.meter.rewards += calls
             self.meter.failures += len(reasons)
             found = [Failure(*stream.key(ids[rows.start + i]), reason) for i, reason in sorted(reasons.items())]
             self.failures += found
