@@ -142,21 +142,24 @@ class Auto:
         plain, ids = state.inside["plain"], range(self.population)
         began = time.perf_counter()
         samples = target.evaluate(self._plain.ask(plain, stream, ids), stream, ids)
-        took, began = time.perf_counter() - began, time.perf_counter()
+        took = time.perf_counter() - began
         plain = self._plain.tell(plain, ids, samples.reward, stream)
-        told, failed, few = len(target.failures), target.meter.failures, ids[: self._twice]
-        again = target.score(samples.x[: self._twice], stream, few)
-        each = (time.perf_counter() - began) / len(few)
+        told, failed = len(target.failures), target.meter.failures
+        again, times = [], []
+        for i in ids[: self._twice]:  # one by one, and the shortest counts: others may be using the machine
+            began = time.perf_counter()
+            again.append(target.score(samples.x[i : i + 1], stream, [i]))
+            times.append(time.perf_counter() - began)
         assert samples.z is not None
         slope = self.gradients and _has_slope(target, samples.z[:1], stream)
         del target.failures[told:]  # the same objects, which did not fail twice
         target.meter.failures = failed
-        spread = samples.reward[torch.isfinite(samples.reward)].double().std()
-        off = (again - samples.reward[: self._twice]).double()
+        spread = samples.reward[torch.isfinite(samples.reward)].double().std(correction=0)
+        off = (torch.cat(again) - samples.reward[: self._twice]).double()
         off = off[torch.isfinite(off)]
         noise = float(off.square().mean().sqrt() / (math.sqrt(2) * spread)) if len(off) and spread > 0 else 0.0
         methods = self.methods(target)
-        cheap = "long walk" in methods and each * self.population < COSTLY * took
+        cheap = "long walk" in methods and min(times) * self.population < COSTLY * took
         picked = _pick(methods, noise, slope, cheap)
         after = AutoState(picked, noise, slope, cheap, state.inside | {"plain": plain})
         return after, Info(samples=samples.top(KEEP), rewards=samples.reward)
