@@ -20,14 +20,16 @@ test: .venv/.test
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto
 
-# the figures of docs/benchmarks.md; about an hour on two cores
+# the figures of the documentation; most of a day on two cores
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.pipelines
 	$(BIN)/python -m benchmarks.needle
 	$(BIN)/python -m benchmarks.trajectory
 	$(BIN)/python -m benchmarks.pendulum
-	$(BIN)/python -m benchmarks.honest --workers 2
+	$(BIN)/python -m benchmarks.previews
+	$(BIN)/python -m benchmarks.quality --workers 2
+	$(BIN)/python -m benchmarks.quality.clock
 
 .venv/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 import elites as el
-from benchmarks.honest import reward
+from benchmarks.quality.images import DIGITS
 from benchmarks.shared import together
 
 PARTS = ("match", "margin", "size")
@@ -42,7 +42,7 @@ def methods() -> dict[str, el.types.Method]:
 def one(prior: Any, method: str, part: str, seed: int, steps: int, nfe: int) -> dict[str, Any]:
     """One run."""
     final = el.Final(el.Plain(steps=steps)) if method.endswith("Final") else None
-    target = el.Target(prior, reward(part, seed), walk=el.Plain(steps=SHORT if final else steps))
+    target = el.Target(prior, DIGITS[part].reward(seed), walk=el.Plain(steps=SHORT if final else steps))
     result = el.run(methods()[method], target, el.Budget(nfe=nfe), seed, final=final)
     trials = [row["correlation"] for row in result.history if "correlation" in row]
     races = [row["previews"] and row["discarded"] > 0 for row in result.history if "previews" in row]
