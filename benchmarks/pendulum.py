@@ -63,12 +63,12 @@ def diffused(start: Start, evaluations: int, seed: int) -> float:
 
 def planners(steps: int) -> dict[str, Planner]:
     """What is compared."""
-    shell = el.search.Shell()
     ours = {
         BASE: el.RandomSearch(),
         "Elites": el.Elites(),
-        "Elites, shell 32 + 8": roomy(),
-        "Elites, shell 16 + 4": el.Elites(16, shell, keep=4),
+        "Elites, 12": el.Elites(12),
+        "Elites, 16": roomy(),
+        "Elites, shell 32 + 8": el.Elites(32, el.search.Shell(), keep=8),
         "published loop": el.Elites.published(),
         "zero order": el.ZeroOrder(population=4),
         "Evolve": el.Evolve(),

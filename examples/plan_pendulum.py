@@ -50,7 +50,7 @@ def raw_cem():
 
 def roomy():
     """Elites with room for two ways to swing up: with eight candidates a step, the first good one takes all."""
-    return el.Elites(32, el.search.Shell(), keep=8)
+    return el.Elites(16)
 
 
 def best(method, prior, reward, evaluations, seed):
@@ -66,7 +66,7 @@ def planned(start, evaluations, seed):
     prior = el.priors.pendulum(start)
     return {
         "Elites": best(el.Elites(), prior, reward, evaluations, seed),
-        "Elites, 32": best(roomy(), prior, reward, evaluations, seed),
+        "Elites, 16": best(roomy(), prior, reward, evaluations, seed),
         "best of N": best(el.RandomSearch(), prior, reward, evaluations, seed),
         "raw CEM": best(raw_cem(), raw_actions(), reward, evaluations, seed),
         "MBD": mbd(

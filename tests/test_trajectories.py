@@ -134,7 +134,7 @@ def test_the_example_plans_and_draws(tmp_path):
     command = [sys.executable, Path(plan_pendulum.__file__), "--evaluations", "48", "--out", tmp_path / "plans.png"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     rows = re.findall(r"^(\w[\w, ]+\w) +(-[\d.]+) +(-[\d.]+) +([\d.]+)", done.stdout, re.MULTILINE)
-    assert [name for name, *_ in rows] == ["Elites", "Elites, 32", "best of N", "raw CEM", "MBD"]
+    assert [name for name, *_ in rows] == ["Elites", "Elites, 16", "best of N", "raw CEM", "MBD"]
     for _, reward, total, energy in rows:
         assert float(reward) == pytest.approx(float(total) - float(energy), abs=0.21)  # rounded to one digit
     if importlib.util.find_spec("matplotlib"):
