@@ -205,3 +205,15 @@ def test_failures_never_become_elites():
 def test_options_out_of_range_are_a_sentence(make):
     with pytest.raises(el.InputError):
         make()
+
+
+def test_candidates_that_were_discarded_say_nothing_of_success():
+    """They have an order, but no rewards: the step follows the others as if there were no more."""
+    refit, e, d = Natural(), torch.randn(16, 64, generator=torch.Generator().manual_seed(0)), 64
+    scored, better = torch.arange(4.0), torch.arange(4.0) + 10
+    discarded = torch.full((12,), torch.finfo(torch.float32).min) * torch.linspace(0.5, 1, 12)
+    few = refit(replace(Law.prior(d), before=scored), Told(e[:4], better, e[:4]))
+    many = refit(
+        replace(Law.prior(d), before=torch.cat([scored, discarded])), Told(e, torch.cat([better, discarded]), e)
+    )
+    assert many.trend == few.trend > 0

@@ -30,6 +30,7 @@ from ..templates import KEEP, Search
 from ..types import Info, InputError, Meter, Samples
 from .elites import Elites
 from .fidelity import FewSteps, Fidelity
+from .refit import DISCARDED
 
 NORMAL = NormalDist()
 FEWEST = 4  # pairs that have a correlation with an error
@@ -212,7 +213,7 @@ class Previews:
         samples = Samples(x=x, reward=target.score(x, stream, ids), keys=keys, z=z[rows])
         told = torch.full((n,), -torch.inf)
         if torch.isfinite(samples.reward).any():  # else no reward is known that the discarded could be below
-            told[lost] = torch.linspace(0.5, 1.0, len(lost)) * torch.finfo(torch.float32).min
+            told[lost] = torch.linspace(2.0, 4.0, len(lost), dtype=torch.float32) * DISCARDED
             told[last == -torch.inf] = -torch.inf
             told[rows] = samples.reward
         inside, scalars = self.search.learn(target, state.inside, range(n), told, stream)

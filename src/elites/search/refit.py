@@ -25,9 +25,10 @@ from torch import Tensor
 
 from ..types import InputError, ranked
 
-__all__ = ["Diagonal", "Law", "Natural", "Refit", "Shell", "Told"]
+__all__ = ["DISCARDED", "Diagonal", "Law", "Natural", "Refit", "Shell", "Told"]
 
 LEAST = 1e-6  # standard deviation that a natural gradient may reach
+DISCARDED = torch.finfo(torch.float32).min / 4  # numbers below stand for candidates that were never scored
 
 
 @dataclass
@@ -169,10 +170,11 @@ class Natural:
         q <- (1 - c) q + c (w - l - aim (w + l)),    c = 0.3
 
     The shape of s follows the natural gradient, and its size the success q: w is the share of pairs, one of this
-    population and one of the last, in which this one is better, and l that in which it is worse. So the step shrinks
-    when populations stop improving, at a pace that depends on the reward's own dimension and not on that of the
-    noise. T = A, the rest of the natural gradient, in at most `full` dimensions. In more, where a matrix would take
-    too long to learn, T stretches along the paths p_j, means of the steps over longer and longer times.
+    population and one of the last, in which this one is better, and l that in which it is worse; candidates that were
+    discarded unscored are in no pair. So the step shrinks when populations stop improving, at a pace that depends on
+    the reward's own dimension and not on that of the noise. T = A, the rest of the natural gradient, in at most `full`
+    dimensions. In more, where a matrix would take too long to learn, T stretches along the paths p_j, means of the
+    steps over longer and longer times.
 
     Arguments:
         rate: times the default eta = (3 + log d) / (5 sqrt(d)).
@@ -258,8 +260,14 @@ def _utilities(rewards: Tensor) -> Tensor:
 
 def _success(rewards: Tensor, before: Tensor, aim: float) -> float:
     """How far a population is better than the one before, compared pair by pair, above the aim."""
-    if not len(before):
+    rewards, before = _scored(rewards), _scored(before)
+    if not len(rewards) or not len(before):
         return 0.0
     better = (rewards[:, None] > before).float().mean()
     worse = (rewards[:, None] < before).float().mean()
     return float(better - worse - aim * (better + worse))
+
+
+def _scored(rewards: Tensor) -> Tensor:
+    """Without those of the discarded, whose order says nothing across populations; failures are worse than all."""
+    return rewards[(rewards > DISCARDED) | (rewards == -torch.inf)]
