@@ -250,3 +250,18 @@ def test_a_reward_without_gradient_is_a_sentence_after_one_chunk():
 def test_options_out_of_range_are_a_sentence(make):
     with pytest.raises(el.InputError, match="give"):
         make()
+
+
+@pytest.mark.parametrize("size", [1e30, 1e18, 1e-25, 1e-35])
+def test_the_unit_of_the_reward_does_not_matter(size):
+    a = linear(64)
+    one, other = (climb(NoiseAscent(2), on_noise(lambda z, c=c: c * (z * a).sum(1), 64), 30) for c in (1.0, size))
+    assert float(other.best.reward) == pytest.approx(size * float(one.best.reward), rel=1e-3)
+
+
+def test_a_reward_or_decoder_in_numpy_is_said_to_have_no_gradient():
+    with pytest.raises(RewardError, match="The reward has no gradient"):
+        climb(NoiseAscent(), on_noise(lambda z: z.numpy().sum(1), 64), 1)
+    target = el.Target(el.priors.OneStep(lambda z: z.numpy(), (64,)), lambda a: a.sum(1))
+    with pytest.raises(RewardError, match="The decoder of the prior has no gradient"):
+        climb(NoiseAscent(), target, 1)

@@ -11,7 +11,7 @@ from elites.packing import pack, unpack
 
 
 def target(reward, **changes):
-    return el.Target(el.priors.mixture(torch.eye(3), 0.4), reward, walk=el.Plain(steps=3), **changes)
+    return el.Target(el.priors.mixture(torch.eye(3), 0.4), reward, **{"walk": el.Plain(steps=3), **changes})
 
 
 def first(x):
@@ -108,14 +108,19 @@ def test_a_network_of_another_shape_is_refused():
         el.run(el.Elites(), el.Target(prior, first), el.Budget(steps=1))
 
 
-def test_the_default_dtype_does_not_matter():
-    one = el.run(el.Elites(), target(first), el.Budget(steps=3))
+@pytest.mark.parametrize("method", [el.Elites(), el.Previews(), el.NoiseAscent(), el.Auto()])
+def test_the_default_dtype_does_not_matter(method):
+    def run():
+        return el.run(method, target(first, walk=el.Plain(steps=50)), el.Budget(steps=3))
+
+    one = run()
     torch.set_default_dtype(torch.float64)
     try:
-        two = el.run(el.Elites(), target(first), el.Budget(steps=3))
+        two = run()
     finally:
         torch.set_default_dtype(torch.float32)
     assert torch.equal(one.best.x, two.best.x)
+    assert one.best.z.dtype == two.best.z.dtype == torch.float32
 
 
 def test_the_state_of_an_optimiser_comes_back_with_its_whole_number_keys():

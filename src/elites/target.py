@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Target"]
 
 T = TypeVar("T")
+UNTRACED = "Tensor that requires grad"  # what torch says where something goes on in NumPy
 
 
 class Target:
@@ -142,16 +143,17 @@ class Target:
 
         def reward(latents: Tensor) -> Any:
             nonlocal where
+            where = "decoder of the prior" if latents.requires_grad else "prior"
             objects = self.decode(latents)
-            if isinstance(objects, Tensor) and not objects.requires_grad:
-                where = "decoder of the prior" if latents.requires_grad else "prior"
+            if not isinstance(objects, Tensor) or objects.requires_grad:
+                where = "reward"
             with self._mode():
                 return _without_broken(objects, self.reward(objects))
 
         def call(rows: slice) -> Tensor:
             values, reasons, calls = score(reward, x0[rows], rows.stop - rows.start, self.on_error)
             self.meter.rewards += calls
-            if self._gradients and not values.requires_grad and not reasons:
+            if self._gradients and not values.requires_grad and all(UNTRACED in r for r in reasons.values()):
                 raise RewardError(f"The {where} has no gradient: use a method that needs none, such as Elites.")
             self.meter.failures += len(reasons)
             found = [Failure(*stream.key(ids[rows.start + i]), reason) for i, reason in sorted(reasons.items())]

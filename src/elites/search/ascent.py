@@ -173,7 +173,7 @@ class NoiseAscent:
         up = torch.isfinite(value) & torch.isfinite(gradient).all(1) & (~state.begun | (value > state.value))
         row = up[:, None]
         slope = torch.where(row, _unit(self.guard.tangent(z, gradient)), state.slope)
-        rate = (state.rate * torch.where(up, GROW, SHRINK)).clamp(max=MOST).where(state.begun, self.rate)
+        rate = torch.where(up, state.rate * GROW, state.rate * SHRINK).clamp(max=MOST).where(state.begun, self.rate)
         stalled = torch.where(up, 0, state.stalled + 1)
         on = state.begun | up
         if self.restart is not None:
@@ -193,4 +193,6 @@ class NoiseAscent:
 
 def _unit(v: Tensor) -> Tensor:
     """Rows of length one; what is flat stays zero."""
+    power = v.abs().amax(1, keepdim=True).frexp().exponent
+    v = v.ldexp(-power).to(v.dtype)  # exact; without, the squares of 1e20 are infinite and those of 1e-25 are 0
     return v / v.norm(dim=1, keepdim=True).clamp(min=torch.finfo(v.dtype).tiny)

@@ -195,7 +195,7 @@ class Previews:
         n = counts[0]
         z = self.search.ask(state.inside, stream, range(n))
         walk, rows = target.walk.begin(target, z), torch.arange(n)
-        looks, last, lost = [], torch.zeros(n), torch.zeros(0, dtype=torch.int64)
+        looks, last, lost = [], torch.zeros(n, dtype=torch.float32), torch.zeros(0, dtype=torch.int64)
         for rung, left in enumerate(counts[1:]):
             ids = rows.tolist()
             walk, guess = self.fidelity.guess(target, z[rows], walk, rung, stream, ids)
@@ -211,7 +211,7 @@ class Previews:
         x = target.walk.on(target, walk, len(walk.times) - 1, stream, ids)[0].x
         keys = torch.tensor([stream.key(i) for i in ids], dtype=torch.int64)
         samples = Samples(x=x, reward=target.score(x, stream, ids), keys=keys, z=z[rows])
-        told = torch.full((n,), -torch.inf)
+        told = torch.full((n,), -torch.inf, dtype=torch.float32)
         if torch.isfinite(samples.reward).any():  # else no reward is known that the discarded could be below
             told[lost] = torch.linspace(2.0, 4.0, len(lost), dtype=torch.float32) * DISCARDED
             told[last == -torch.inf] = -torch.inf
