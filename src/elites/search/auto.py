@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..stream import Id, Stream
-from ..target import RewardError, Target
+from ..target import Target
 from ..templates import KEEP
 from ..types import Info, InputError, Meter, Method
 from .ascent import NoiseAscent
@@ -92,7 +93,10 @@ class Auto:
         return found | {"plain": self._plain}
 
     def init(self, target: Target, stream: Stream) -> AutoState:
-        inside = {name: method.init(target, stream) for name, method in self.methods(target).items()}
+        inside = {}
+        for name, method in self.methods(target).items():
+            with suppress(InputError) if name == "long walk" else nullcontext():  # previews may not fit this walk
+                inside[name] = method.init(target, stream)
         return AutoState("", 0.0, False, False, inside)
 
     def step(self, target: Target, state: AutoState, stream: Stream) -> tuple[AutoState, Info]:
@@ -158,14 +162,13 @@ class Auto:
         off = (torch.cat(again) - samples.reward[: self._twice]).double()
         off = off[torch.isfinite(off)]
         noise = float(off.square().mean().sqrt() / (math.sqrt(2) * spread)) if len(off) and spread > 0 else 0.0
-        methods = self.methods(target)
-        cheap = "long walk" in methods and min(times) * self.population < COSTLY * took
-        picked = _pick(methods, noise, slope, cheap)
+        cheap = "long walk" in state.inside and min(times) * self.population < COSTLY * took
+        picked = _pick(state.inside, noise, slope, cheap)
         after = AutoState(picked, noise, slope, cheap, state.inside | {"plain": plain})
         return after, Info(samples=samples.top(KEEP), rewards=samples.reward)
 
 
-def _pick(methods: dict[str, Method], noise: float, slope: bool, cheap: bool) -> str:
+def _pick(methods: Container[str], noise: float, slope: bool, cheap: bool) -> str:
     if noise > NOISY:
         return "noisy"
     if slope and "gradient" in methods:
@@ -179,8 +182,10 @@ def _has_slope(target: Target, z: Tensor, stream: Stream) -> bool:
     def reward(leaf: Tensor, ids: Sequence[Id]) -> tuple[Tensor, None]:
         return target.score(target.generate(leaf, stream, ids), stream, ids), None
 
+    batch = target.batch
     try:
         gradient = target.grad(reward, z, [0])[2]
-    except RewardError:
+    except Exception:  # without a gradient all went well: ONNX, NumPy, too little memory
+        target.batch = batch
         return False
     return bool(torch.isfinite(gradient).all() and gradient.any())
