@@ -8,7 +8,7 @@ import torch
 
 import elites as el
 from elites.search import Anywhere, Diagonal, Natural, Shell, Typical
-from elites.search.refit import Law, Told
+from elites.search.refit import Law, Told, _success
 
 ONE = 1024
 
@@ -217,3 +217,26 @@ def test_candidates_that_were_discarded_say_nothing_of_success():
         replace(Law.prior(d), before=torch.cat([scored, discarded])), Told(e, torch.cat([better, discarded]), e)
     )
     assert many.trend == few.trend > 0
+
+
+def test_success_is_that_of_all_pairs():
+    draws = torch.Generator().manual_seed(0)
+    for n, m in ((2, 2), (8, 8), (7, 13), (30, 4)):
+        now, before = (torch.randn(k, generator=draws).round(decimals=1) for k in (n, m))
+        now[0] = before[-1] = -torch.inf
+        better, worse = (now[:, None] > before).float().mean(), (now[:, None] < before).float().mean()
+        assert _success(now, before, 0.25) == float(better - worse - 0.25 * (better + worse))
+    assert _success(now.repeat(5000), before.repeat(50_000), 0.0) == pytest.approx(float(better - worse), abs=1e-6)
+
+
+def test_a_candidate_is_the_same_alone_and_on_many_threads():
+    """From 32,768 numbers on torch sums a single row in several threads, and many rows in one each."""
+    d, draws, threads = 100_000, torch.Generator().manual_seed(0), torch.get_num_threads()
+    law = replace(Law.prior(d), paths=torch.randn(6, d, generator=draws))
+    e = torch.randn(8, d, generator=draws)
+    torch.set_num_threads(2)
+    try:
+        for f in (law.draw, Typical().place):
+            assert torch.equal(f(e), torch.cat([f(e[i : i + 1]) for i in range(8)]))
+    finally:
+        torch.set_num_threads(threads)

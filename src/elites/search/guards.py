@@ -42,7 +42,7 @@ class Typical:
     sigmas: float = 2.326
 
     def place(self, z: Tensor) -> Tensor:
-        norm2, d = z.square().sum(1, keepdim=True), z.shape[1]
+        norm2, d = _norm2(z), z.shape[1]
         if d >= self.shell_from:
             return z * (d / norm2).sqrt()
         return z * (self._cap(d) / norm2).sqrt().clamp(max=1)
@@ -53,7 +53,7 @@ class Typical:
         return (self._cap(d) / energy).sqrt().clamp(max=1)
 
     def tangent(self, z: Tensor, v: Tensor) -> Tensor:
-        norm2, d = z.square().sum(1, keepdim=True), z.shape[1]
+        norm2, d = _norm2(z), z.shape[1]
         along = (v * z).sum(1, keepdim=True) / norm2
         if d < self.shell_from:  # inside of the cap all is free, and on it what leads inwards
             along = along.clamp(min=0).where(norm2 > 0.9999 * self._cap(d), 0.0)
@@ -77,3 +77,8 @@ class Anywhere:
 
     def tangent(self, z: Tensor, v: Tensor) -> Tensor:
         return v
+
+
+def _norm2(z: Tensor) -> Tensor:
+    """|z|^2 `(n, 1)` of `(n, d)`; of a single row as of two, since torch sums that in another number of threads."""
+    return _norm2(z.expand(2, -1))[:1] if len(z) == 1 else z.square().sum(1, keepdim=True)

@@ -63,8 +63,11 @@ class Law:
     def turn(self, e: Tensor) -> Tensor:
         """T e: e <- (1 - c_j) e + c_j p_j (p_j . e) for each path, with c_j = 1 / (1.5^j d), and the matrix, if any.
 
-        Row by row by products and sums: a matrix product may round differently in another batch.
+        Row by row by products and sums: a matrix product may round differently in another batch, and the sum of a
+        single row in another number of threads.
         """
+        if len(e) == 1:
+            return self.turn(e.expand(2, -1))[:1]
         for j, path in enumerate(self.paths):
             c = 1 / (1.5**j * len(path))
             e = (1 - c) * e + c * (e * path).sum(1, keepdim=True) * path
@@ -263,8 +266,9 @@ def _success(rewards: Tensor, before: Tensor, aim: float) -> float:
     rewards, before = _scored(rewards), _scored(before)
     if not len(rewards) or not len(before):
         return 0.0
-    better = (rewards[:, None] > before).float().mean()
-    worse = (rewards[:, None] < before).float().mean()
+    before, pairs = before.sort().values, len(rewards) * len(before)
+    better = torch.searchsorted(before, rewards).sum().float() / pairs
+    worse = (pairs - torch.searchsorted(before, rewards, right=True).sum()).float() / pairs
     return float(better - worse - aim * (better + worse))
 
 
