@@ -240,3 +240,14 @@ def test_a_candidate_is_the_same_alone_and_on_many_threads():
             assert torch.equal(f(e), torch.cat([f(e[i : i + 1]) for i in range(8)]))
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("guard", [Anywhere(), Typical()])
+def test_a_law_that_has_diverged_begins_again(guard):
+    """Without a restart nothing else would end a round whose candidates are not finite."""
+    method, target = el.Elites(guard=guard, restart=None), coordinate(3)
+    stream = el.Stream(0)
+    state = method.init(target, stream)
+    state = replace(state, law=replace(state.law, matrix=torch.full((3, 3), torch.inf)))
+    after, _ = method.step(target, state, stream)
+    assert torch.isfinite(method.ask(after, stream, range(8))).all()

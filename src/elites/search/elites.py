@@ -101,6 +101,8 @@ class Elites(Search):
     def tell(self, state: ElitesState, ids: Sequence[int], rewards: Tensor, stream: Stream) -> ElitesState:
         e = stream.normal(ids, state.law.mean.shape)
         pool = torch.cat([self.guard.place(state.law.draw(e)), state.elites])
+        if not torch.isfinite(pool).all():  # the law has diverged
+            return self._round(state.shape, pool.shape[1])
         scores = torch.cat([rewards, state.rewards])
         order = ranked(scores)
         law, top = state.law, float(scores[order[0]]) if len(order) else -torch.inf
