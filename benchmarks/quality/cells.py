@@ -1,7 +1,8 @@
 """Cells: what a method has reached on a task with a seed after so many network evaluations, one JSON line each.
 
-No method knows its budget, so one run gives the cells of all budgets. The runs of several seeds share the network's
-batches, which changes nothing but the last bits. A file that has a cell keeps it: a run that was stopped goes on.
+No method knows its budget, so one run gives the cells of all budgets; only the searches of nevergrad plan for the
+largest. The runs of several seeds share the network's batches, which changes nothing but the last bits, and what a
+noisy reward makes of them. A file that has a cell keeps it: a run that was stopped goes on.
 """
 
 import json
@@ -31,18 +32,19 @@ class Recorder:
     """The best samples when each budget was reached."""
 
     budgets: Sequence[int]
-    found: dict[int, el.types.Samples] = field(default_factory=dict)
+    found: dict[int, el.types.Samples | None] = field(default_factory=dict)
     last: el.types.Samples | None = None
 
     def __call__(self, event: el.types.Event) -> None:
         for budget in self.budgets:
-            if budget not in self.found and event.meter.nfe > budget and self.last is not None:
+            if budget not in self.found and event.meter.nfe > budget:
                 self.found[budget] = self.last
         self.last = event.best
 
     def close(self) -> dict[int, el.types.Samples]:
-        """Those of all budgets; what was not reached holds the end."""
-        return {b: self.found.get(b, self.last) for b in self.budgets if self.last is not None}
+        """Those of all budgets that pay for a step; what was not reached holds the end."""
+        ends = {b: self.found.get(b, self.last) for b in self.budgets}
+        return {b: best for b, best in ends.items() if best is not None}
 
 
 def budgets(task: Task, most: int) -> tuple[int, ...]:
@@ -117,8 +119,12 @@ def _usual(make: Callable[[], Any]) -> float:
 
 
 def load(path: Path) -> list[Cell]:
-    """The cells of a file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """The cells of a file; of one that was made again, when a run went on to larger budgets, the first."""
+    found: dict[tuple[Any, ...], Cell] = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        c = json.loads(line)
+        found.setdefault((c["task"], c["method"], c["seed"], c["budget"]), c)
+    return list(found.values())
 
 
 def missing(

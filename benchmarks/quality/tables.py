@@ -36,20 +36,20 @@ def middle(cells: list[Cell], column: str) -> float:
 
 
 def scales(found: dict[Key, dict[str, list[Cell]]]) -> dict[str, float]:
-    """What a task's rewards range over."""
+    """What a task's rewards range over; 0, so that nothing ties, where best of N has not run."""
     ranges: dict[str, float] = {}
     for task in {t for t, _ in found}:
-        all_cells = [(b, m, c) for (t, b), ms in found.items() if t == task for m, c in ms.items() if typical(c)]
-        least = min(b for b, _, _ in all_cells)
-        base = next((middle(c, "best") for b, m, c in all_cells if b == least and m == "best of N"), 0.0)
-        ranges[task] = max(middle(c, "best") for _, _, c in all_cells) - base
+        here = {b: ms for (t, b), ms in found.items() if t == task}
+        top = [middle(c, "best") for ms in here.values() for c in ms.values() if typical(c)]
+        base = here[min(here)].get("best of N")  # samples of the prior, whatever the norm of the winner
+        ranges[task] = max(0.0, max(top) - middle(base, "best")) if top and base else 0.0
     return ranges
 
 
 def winners(cells: list[Cell]) -> dict[Key, dict[str, Any]]:
     """Of each cell: the best on the shell among ours and among the rest, and whether ours are first."""
     found = grouped(cells)
-    ranges, ours = scales(found), {name for name, c in contenders().items() if c.ours}
+    ranges, ours = scales(found), {name: c for name, c in contenders().items() if c.ours}
     out = {}
     for key, methods in sorted(found.items(), key=lambda item: (list(TASKS).index(item[0][0]), item[0][1])):
         on = {m: middle(c, "best") for m, c in methods.items() if typical(c)}
@@ -58,12 +58,14 @@ def winners(cells: list[Cell]) -> dict[Key, dict[str, Any]]:
         if not theirs or not mine:
             continue
         rival, leader = max(theirs, key=theirs.__getitem__), max(mine, key=mine.__getitem__)
+        free = max((v for m, v in mine.items() if not ours[m].gradients), default=float("-inf"))
         slack = TIE * ranges[key[0]]
         out[key] = {
             "rival": (rival, theirs[rival]),
             "leader": (leader, mine[leader]),
             "Elites": on.get("Elites", float("-inf")),
             "ours first": mine[leader] >= theirs[rival] - slack,
+            "ours without gradients first": free >= theirs[rival] - slack,
             "Elites first": on.get("Elites", float("-inf")) >= theirs[rival] - slack,
             "strict": on.get("Elites", float("-inf")) > theirs[rival],
         }
@@ -83,7 +85,8 @@ def show(cells: list[Cell]) -> None:
             f"{w['rival'][1]:.4g} {w['rival'][0]} | {first} |"
         )
     n = len(won)
-    for label in ("ours first", "Elites first", "strict"):
+    print("\nFirst or tied; nobody else has gradients. Strict: Elites alone, without ties.")
+    for label in ("ours first", "ours without gradients first", "Elites first", "strict"):
         count = sum(w[label] for w in won.values())
         print(f"\n{label}: {count} of {n} cells, {100 * count / max(n, 1):.0f} %")
     print("\n| method | mean rank | |z|^2/d | white | distance | diversity |\n|---|---|---|---|---|---|")
