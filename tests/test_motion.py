@@ -101,6 +101,8 @@ def test_reach_counts_the_miss_and_the_points_inside():
         (lambda: SwingUp((1.0,)), "give a start"),
         (lambda: SwingUp((1.0, math.nan)), "all finite"),
         (lambda: SwingUp(STARTS[0])(torch.zeros(3, 60)), r"shape \(3, 60\): give \(B, H, k\)"),
+        (lambda: Reach((0.0, 0.0, 1.0)), "goal and a centre"),
+        (lambda: Reach((0.0, 0.0), (float("nan"), 0.0)), "goal and a centre"),
         (lambda: Reach((0.0, 0.0), radius=-1.0), "not negative"),
         (lambda: Reach((0.0, 0.0))(torch.zeros(2, 64)), r"shape \(2, 64\): give \(B, H, 2\)"),
     ],

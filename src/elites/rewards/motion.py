@@ -100,7 +100,8 @@ class Reach:
         price: of a point inside.
 
     Raises:
-        InputError: if the radius or the price is negative, or the paths have another shape.
+        InputError: if goal or centre is not two finite numbers, the radius or the price is negative, or the paths
+            have another shape.
     """
 
     goal: tuple[float, float]
@@ -109,6 +110,8 @@ class Reach:
     price: float = 0.5
 
     def __post_init__(self) -> None:
+        if any(len(point) != 2 or not all(map(math.isfinite, point)) for point in (self.goal, self.centre)):
+            raise InputError(f"{self}: give a goal and a centre (x, y), finite numbers.")
         if not (self.radius >= 0 and self.price >= 0):
             raise InputError(f"{self}: give a radius and a price that are not negative.")
 
