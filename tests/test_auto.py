@@ -99,3 +99,9 @@ def test_it_finds_the_top_of_a_linear_reward_sooner_than_without_gradients():
 def test_it_is_told_how_many_candidates():
     with pytest.raises(el.InputError, match="at least 4"):
         el.Auto(population=3)
+
+
+@pytest.mark.parametrize(("gradients", "reason"), [(True, "no gradient to follow"), (False, "not to be used")])
+def test_the_reason_is_true(gradients, reason):
+    method = el.Auto(gradients=gradients)
+    assert reason in method.why(picked(of_numpy, method=method).state)

@@ -125,11 +125,12 @@ class Auto:
         """What was picked, and the reason, in a sentence."""
         if not state.picked:
             return "Nothing is picked before the first step."
+        none = "there is no gradient to follow" if self.gradients else "gradients are not to be used"
         reasons = {
             "noisy": f"a repeated reward is off by {state.noise:.0%} of the spread, which needs a larger population",
             "gradient": "the reward has a gradient, and the noise enough dimensions for it to lead",
             "long walk": "the walk is long and the reward cheap, so previews pay",
-            "plain": "there is no gradient to follow" if not state.slope else "in few dimensions a gradient misleads",
+            "plain": none if not state.slope else "in few dimensions a gradient misleads",
         }
         return f"Picked by {state.picked!r}: {reasons[state.picked]}."
 
