@@ -63,18 +63,18 @@ def group(job: tuple[str, str, tuple[int, ...], int]) -> list[Cell]:
     name, who, seeds, most = job
     task, contender = TASKS[name], contenders()[who]
     began = time.perf_counter()
-    jobs = [partial(_run, task, contender, seed=seed, most=most) for seed in seeds]
+    jobs = [partial(one, task, contender, seed=seed, most=most) for seed in seeds]
     found = together(task.prior(), jobs) if contender.shared else [job(task.prior()) for job in jobs]
     seconds = round((time.perf_counter() - began) / len(seeds), 2)
     head = {"task": name, "method": who}
     return [
-        head | {"seed": seed, "budget": b, "seconds": seconds} | _cell(task, seed, best)
+        head | {"seed": seed, "budget": b, "seconds": seconds} | measured(task, seed, best)
         for seed, run in zip(seeds, found, strict=True)
         for b, best in run.items()
     ]
 
 
-def _run(task: Task, contender: Contender, prior: Any, seed: int, most: int) -> dict[int, el.types.Samples]:
+def one(task: Task, contender: Contender, prior: Any, seed: int, most: int) -> dict[int, el.types.Samples]:
     d = torch.Size(prior.shape).numel()
     wanted = budgets(task, most)
     method = contender.make(d, wanted[-1] // STEPS)
@@ -85,7 +85,7 @@ def _run(task: Task, contender: Contender, prior: Any, seed: int, most: int) -> 
 
 
 @torch.no_grad()
-def _cell(task: Task, seed: int, best: el.types.Samples) -> Cell:
+def measured(task: Task, seed: int, best: el.types.Samples) -> Cell:
     prior = task.prior()
     objects = prior.decode(best.x)
     truth = (task.truth or task.reward)(seed)
