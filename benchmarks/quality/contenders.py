@@ -84,12 +84,12 @@ LIBRARIES: dict[
     str, tuple[Callable[[int, int], Any], Callable[[int], int], int, int]
 ] = {  # make, population, least and most d
     "EvoTorch SNES": (lambda d, n: peers.evotorch(snes), usual, 1, 10**9),
-    "EvoTorch PGPE": (lambda d, n: peers.evotorch(pgpe), lambda d: 32, 1, 10**9),
-    "EvoTorch CEM": (lambda d, n: peers.evotorch(cem), lambda d: 32, 1, 10**9),
-    "EvoTorch CoSyNE": (lambda d, n: peers.evotorch(cosyne), lambda d: 32, 1, 10**9),
+    "EvoTorch PGPE": (lambda d, n: peers.evotorch(pgpe), lambda d: 25, 1, 10**9),
+    "EvoTorch CEM": (lambda d, n: peers.evotorch(cem), lambda d: 25, 1, 10**9),
+    "EvoTorch CoSyNE": (lambda d, n: peers.evotorch(cosyne), lambda d: 25, 1, 10**9),
     "nevergrad NGOpt": (partial(nevergrad, "NGOpt"), lambda d: 8, 3, LOW),
-    "nevergrad DE": (partial(nevergrad, "TwoPointsDE"), lambda d: 32, 1, LOW),
-    "pyribs CMA-ME": (lambda d, n: peers.pyribs(), lambda d: 32, 1, LOW),
+    "nevergrad DE": (partial(nevergrad, "TwoPointsDE"), lambda d: 25, 1, LOW),
+    "pyribs CMA-ME": (lambda d, n: peers.pyribs(), lambda d: 25, 1, LOW),
     "Optuna CMA": (optuna, lambda d: 8, 1, 2),
 }
 
@@ -112,9 +112,9 @@ def _cma(separable: bool, guard: Any, d: int, n: int) -> el.CMA:
 def contenders() -> dict[str, Contender]:
     """By name; [brackets] mark peers as shipped."""
     found = {
-        "best of N": Contender(lambda d, n: el.RandomSearch(32)),
+        "best of N": Contender(lambda d, n: el.RandomSearch(10)),
         "zero order, published": Contender(lambda d, n: el.ZeroOrder(4, patience=1)),
-        "published loop": Contender(lambda d, n: el.Elites.published()),
+        "published loop": Contender(lambda d, n: el.Elites.published(25)),
         "SES, published": Contender(
             lambda d, n: AskTell(peers.spectral, 10, guard=Anywhere(), restart=None), images=True
         ),
