@@ -77,15 +77,15 @@ def test_a_run_has_a_cell_for_each_budget_and_the_best_never_falls():
     assert cells.missing(found, ["needle, 2"], ["best of N"], [0, 1], 2_000) == []
 
 
-@pytest.mark.parametrize("shells, expected", [((1.0, 0.75), True), ((1.0, 1.6), False), ((0.4, 1.0), False)])
+@pytest.mark.parametrize("shells, expected", [((1.0, 0.95), True), ((1.0, 1.2), False), ((0.8, 1.0), False)])
 def test_one_winner_off_the_shell_is_enough_to_be_off(shells, expected):
-    assert tables.typical([cell("Elites", 0.0, shell=s) for s in shells]) is expected  # 64: within 0.46 of 1
+    assert tables.typical([cell("Elites", 0.0, shell=s) for s in shells]) is expected
 
 
-def test_the_shell_is_narrower_in_more_dimensions_and_has_no_inside_in_two():
-    assert not tables.typical([cell("Elites", 0.0, task="needle, 1024", shell=0.75)])
+def test_best_of_n_is_the_prior_and_two_dimensions_have_a_ball():
+    assert tables.typical([cell("best of N", 0.0, shell=0.6)])
     assert tables.typical([cell("Elites", 0.0, task="needle, 2", shell=0.01)])
-    assert not tables.typical([cell("Elites", 0.0, task="needle, 2", shell=7.0)])
+    assert not tables.typical([cell("Elites", 0.0, task="needle, 2", shell=4.7)])
 
 
 def verdict(ours, theirs, **more):
