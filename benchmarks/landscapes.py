@@ -86,6 +86,8 @@ def methods() -> dict[str, el.Search]:
         "Elites": el.Elites(),
         "Elites, 16": el.Elites(16),
         "Elites, 32": el.Elites(32),
+        "growing": el.Elites(restart=s.Restart(grow=2.0)),
+        "growing, 15": el.Elites(restart=s.Restart(15, grow=2.0)),
         "without paths": el.Elites(refit=s.Natural(paths=0)),
         "full rate": el.Elites(refit=s.Natural(rate=1.0)),
         "aim 0.1": el.Elites(refit=s.Natural(aim=0.1)),

@@ -26,24 +26,34 @@ from .refit import Diagonal, Law, Natural, Refit, Told
 
 __all__ = ["Elites", "ElitesState", "Restart"]
 
+NARROW = 1e-3  # largest standard deviation of a law that has converged
+
 
 @dataclass(frozen=True)
 class Restart:
     """Begin again from the prior after `patience` steps that did not improve the best of this round.
 
-    The best sample of all rounds is kept by the run; the elites start afresh.
+    `Elites` also begins again when its law has converged, with no standard deviation above a thousandth. The best
+    sample of all rounds is kept by the run; the elites start afresh.
+
+    Arguments:
+        patience: steps without a better candidate of this round.
+        grow: the population of `Elites` times this at each restart, up to `most`; other searches keep theirs.
+        most: population that it grows to.
     """
 
     patience: int = 30
+    grow: float = 1.0
+    most: int = 256
 
     def __post_init__(self) -> None:
-        if self.patience < 1:
-            raise InputError(f"{self}: wait for at least one step.")
+        if self.patience < 1 or self.grow < 1:
+            raise InputError(f"{self}: wait for at least one step, and grow by a factor of at least 1.")
 
 
 @dataclass
 class ElitesState:
-    """The law, the kept elites `(k, d)` with their rewards `(k,)`, and for how many steps the round has stalled."""
+    """The law, the kept elites `(k, d)` with their rewards `(k,)`, and for how many steps which round has stalled."""
 
     shape: tuple[int, ...]
     law: Law
@@ -51,6 +61,7 @@ class ElitesState:
     rewards: Tensor
     best: float
     stalled: int
+    round: int
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ class Elites(Search):
     refit: Refit = Natural()  # noqa: RUF009 (frozen)
     keep: int = 0
     guard: Guard = Typical()  # noqa: RUF009 (frozen)
-    restart: Restart | None = Restart()
+    restart: Restart | None = Restart(15, grow=2.0)
 
     def __post_init__(self) -> None:
         if self.population < 4:
@@ -93,7 +104,13 @@ class Elites(Search):
 
     def init(self, target: Target, stream: Stream) -> ElitesState:
         shape = tuple(target.prior.shape)
-        return self._round(shape, torch.Size(shape).numel())
+        return self._round(shape, torch.Size(shape).numel(), 0)
+
+    def size(self, state: ElitesState) -> int:
+        if self.restart is None:
+            return self.population
+        grown = self.population * self.restart.grow ** min(state.round, 64)
+        return max(self.population, round(min(grown, self.restart.most)))
 
     def ask(self, state: ElitesState, stream: Stream, ids: Sequence[int]) -> Tensor:
         return self._candidates(state, stream, ids).reshape(len(ids), *state.shape)
@@ -102,7 +119,7 @@ class Elites(Search):
         e = stream.normal(ids, state.law.mean.shape)
         pool = torch.cat([self.guard.place(state.law.draw(e)), state.elites])
         if not torch.isfinite(pool).all():  # the law has diverged
-            return self._round(state.shape, pool.shape[1])
+            return self._round(state.shape, pool.shape[1], state.round + 1)
         scores = torch.cat([rewards, state.rewards])
         order = ranked(scores)
         law, top = state.law, float(scores[order[0]]) if len(order) else -torch.inf
@@ -110,14 +127,14 @@ class Elites(Search):
             law = self.refit(law, Told(e, rewards, pool[order]))
             law = law.scaled(self.guard.scale(law.energy, pool.shape[1]))
         stalled = 0 if top > state.best else state.stalled + 1
-        if self.restart is not None and stalled >= self.restart.patience:
-            return self._round(state.shape, pool.shape[1])
+        if self.restart is not None and (stalled >= self.restart.patience or float(law.std.max()) < NARROW):
+            return self._round(state.shape, pool.shape[1], state.round + 1)
         kept = order[: self.keep]
-        return ElitesState(state.shape, law, pool[kept], scores[kept], max(top, state.best), stalled)
+        return ElitesState(state.shape, law, pool[kept], scores[kept], max(top, state.best), stalled, state.round)
 
-    def _round(self, shape: tuple[int, ...], d: int) -> ElitesState:
+    def _round(self, shape: tuple[int, ...], d: int, number: int) -> ElitesState:
         none = torch.zeros(0, dtype=torch.float32)
-        return ElitesState(shape, Law.prior(d), none.new_zeros(0, d), none, -torch.inf, 0)
+        return ElitesState(shape, Law.prior(d), none.new_zeros(0, d), none, -torch.inf, 0, number)
 
     def _candidates(self, state: ElitesState, stream: Stream, ids: Sequence[int]) -> Tensor:
         """Candidates `(len(ids), d)`, where the guard wants them."""
