@@ -20,12 +20,12 @@ TIE = 1e-3  # of the way from best of N at the least budget to the best of all, 
 def typical(cells: list[Cell]) -> bool:
     """Whether all winners of a method have |z|^2/d within 0.9 to 1.1, or in few dimensions lie in the 99 % ball.
 
-    Best of N has nothing but samples of the prior, and counts whatever their norm is.
+    From there on best of N, which has nothing but samples of the prior, counts whatever their norm is.
     """
     n = prod(TASKS[cells[0]["task"]].prior().shape)
     if n < Typical().shell_from:
         far = (float(Typical().scale(torch.tensor(c["shell"] * n), n)) < 0.999 for c in cells)
-        return cells[0]["method"] == BASE or not any(far)
+        return not any(far)
     return cells[0]["method"] == BASE or all(0.9 <= c["shell"] <= 1.1 for c in cells)
 
 
