@@ -11,10 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import torch
 
 import elites as el
@@ -46,6 +42,16 @@ ROWS = {
 }
 NORM = "|z|$^2$/d"
 AT = 2_000  # network evaluations of the gallery
+
+
+def pyplot() -> Any:
+    """Matplotlib without a screen; the numbers of this file do not need it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot
+
+    return matplotlib.pyplot
 
 
 def gaps(rows: Sequence[Cell]) -> tuple[dict[tuple[str, int], tuple[float, bool]], float, float]:
@@ -81,6 +87,7 @@ def gaps(rows: Sequence[Cell]) -> tuple[dict[tuple[str, int], tuple[float, bool]
 
 def curves(have: Sequence[Cell], out: Path) -> None:
     """One panel a task: the share of the way that is left, on logarithmic axes."""
+    plt = pyplot()
     tasks = [name for name in TASKS if any(c["task"] == name and c["method"] == "best of N" for c in have)]
     across = 4
     down = -(-len(tasks) // across)
@@ -142,6 +149,7 @@ def winner(name: str, who: str) -> tuple[torch.Tensor, Cell]:
 
 def gallery(out: Path) -> None:
     """Winners of one seed, with evidence."""
+    plt = pyplot()
     figure, grid = plt.subplots(
         len(ROWS),
         len(SHOWN) + 1,
@@ -191,12 +199,14 @@ def picture(axis: Any, image: torch.Tensor) -> None:
 
 
 def save(figure: Any, out: Path) -> None:
+    plt = pyplot()
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, metadata={"Software": None})
     plt.close(figure)
 
 
 def main() -> None:
+    plt = pyplot()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=Path, default=Path("benchmarks/results/quality.jsonl"))
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="folder")

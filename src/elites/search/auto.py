@@ -159,7 +159,8 @@ class Auto:
         slope = self.gradients and _has_slope(target, samples.z[:1], stream)
         del target.failures[told:]  # the same objects, which did not fail twice
         target.meter.failures = failed
-        spread = samples.reward[torch.isfinite(samples.reward)].double().std(correction=0)
+        good = samples.reward[torch.isfinite(samples.reward)].double()
+        spread = float(good.std(correction=0)) if len(good) else 0.0
         off = (torch.cat(again) - samples.reward[: self._twice]).double()
         off = off[torch.isfinite(off)]
         noise = float(off.square().mean().sqrt() / (math.sqrt(2) * spread)) if len(off) and spread > 0 else 0.0
