@@ -5,6 +5,7 @@ leave it, and what they win there is shown but is not ranked. CMA-ES held on the
 peer here, since pycma does the work.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +35,7 @@ class Contender:
 
 def usual(d: int) -> int:
     """The population that CMA-ES and its kin recommend."""
-    return 4 + int(3 * torch.tensor(float(d)).log())
+    return 4 + int(3 * math.log(d))
 
 
 def snes(problem: Any, d: int, n: int) -> Any:

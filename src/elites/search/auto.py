@@ -37,7 +37,7 @@ class AutoState:
     Attributes:
         picked: name of the method; empty before the look.
         noise: standard deviation of a repeated reward over that of different objects.
-        slope: whether the reward and the decoder have a gradient.
+        slope: whether the reward has a gradient at the noise, through decoder and network.
         cheap: whether the reward takes little of a candidate's time; asked for long walks alone.
         inside: states by name, of which only the picked one goes on.
     """
