@@ -73,7 +73,7 @@ def network(d: int, draws: torch.Generator) -> Reward:
 def noisy(d: int, draws: torch.Generator) -> Reward:
     plain = target(d, draws)
     spread = float(plain(torch.randn(256, d, generator=draws)).std())
-    return Noisy(plain, 0.1 * spread * math.sqrt(d))
+    return Noisy(plain, 0.1 * spread * math.sqrt(d), int(draws.initial_seed()))
 
 
 LANDSCAPES = (axis, target, active, coordinates, ellipsoid, network, noisy)

@@ -158,14 +158,24 @@ def test_any_slice_of_a_population_is_the_same():
     assert torch.equal(method.ask(state, el.Stream(1).at(step=2), [5, 2]), z[[5, 2]])
 
 
-def test_a_stalled_round_starts_again_from_the_prior_and_loses_nothing():
-    method = el.Elites(restart=el.search.Restart(patience=3))
-    target = el.Target(el.priors.OneStep(lambda z: z, (8,)), lambda z: -(z[:, 0] > 9).float() - 1)
+def test_a_stalled_round_starts_again_and_loses_nothing():
+    """Around the best of all after odd rounds, from the prior after even ones."""
+    method = el.Elites(restart=el.search.Restart(patience=3, grow=2.0, near=0.6))
+    target = el.Target(el.priors.OneStep(lambda z: z, (8,)), lambda z: z[:, 0])
     state = method.init(target, el.Stream(0))
-    for step in range(1, 5):
-        stream = el.Stream(0).at(step=step)
-        state = method.tell(state, range(8), torch.zeros(8), stream)
-        assert (len(state.law.before) == 0) == (step == 4)
+    begun, rewards = [state.law], [torch.arange(8.0), *[torch.zeros(64)] * 12]
+    first = method.ask(state, el.Stream(0).at(step=1), [7])[0]
+    for step, reward in enumerate(rewards, 1):
+        n = method.size(state)
+        moved = method.tell(state, range(n), reward[:n], el.Stream(0).at(step=step))
+        begun += [moved.law] * (moved.round > state.round)
+        state = moved
+    assert method.size(state) == 8 * 2**state.round and len(begun) == 4
+    for number, law in enumerate(begun):
+        near = number % 2
+        assert torch.allclose(law.mean, 0.8 * first if near else torch.zeros(8))
+        assert torch.equal(law.std, torch.full((8,), 0.6 if near else 1.0)) and len(law.before) == 0
+    assert torch.equal(state.peak[0], first) and state.height == 7
     r = el.run(method, coordinate(8), el.Budget(rewards=800), seed=2)
     best = [row["best"] for row in r.history]
     assert best == sorted(best)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from benchmarks import peers
 from benchmarks.quality import cells, clock, pictures, tables
-from benchmarks.quality.images import Noisy
+from benchmarks.quality.images import Crossings, Noisy, Slant
 from benchmarks.quality.tasks import TASKS
 
 import elites as el
@@ -185,22 +185,31 @@ def pictures_of(n):
     return el.Stream(4).uniform(range(n), (1, 8, 8))
 
 
-def test_noise_of_a_reward_is_the_objects_own():
+def test_noise_of_a_reward_is_drawn_anew_at_every_call_and_is_its_seeds_own():
     x = pictures_of(12)
-    noisy = Noisy(lambda x: x.flatten(1).mean(1), 0.5)
-    assert torch.equal(noisy(x), noisy(x.clone()))
-    assert torch.equal(noisy(x)[5:7], noisy(x[5:7]))
-    assert torch.equal(noisy(x).flip(0), noisy(x.flip(0)))
-    off = noisy(x) - x.flatten(1).mean(1)
-    assert len(set(off.tolist())) == 12
-    moved = noisy(x + 1e-3) - noisy(x)
-    assert moved.abs().median() > 0.05  # near objects have other noise
+    noisy, twin = (Noisy(lambda x: x.flatten(1).mean(1), 0.5, 3) for _ in range(2))
+    first, second = noisy(x), noisy(x)
+    assert (first - second).abs().median() > 0.05
+    assert torch.equal(twin(x), first) and torch.equal(twin(x), second)
+
+
+def test_slant_is_a_correlation():
+    step = torch.zeros(3, 1, 8, 8)
+    for i in range(8):
+        step[0, 0, i, i] = step[1, 0, i, 7 - i] = step[2, 0, i, 3] = 1
+    assert torch.allclose(Slant()(step), torch.tensor([1.0, -1.0, 0.0]), atol=1e-3)
+
+
+def test_crossings_are_counted_along_rows_and_columns():
+    square = torch.zeros(2, 1, 8, 8)
+    square[0, 0, 2:5, 3:6] = 1
+    assert Crossings()(square).tolist() == [12.0, 0.0]
 
 
 @pytest.mark.parametrize("size", [0.5, 2.0])
 def test_noise_of_a_reward_has_the_variance_that_was_asked_for(size):
     n, x = 4_000, pictures_of(4_000)
-    off = (Noisy(lambda x: torch.zeros(len(x)), size)(x) / size).double()
+    off = (Noisy(lambda x: torch.zeros(len(x)), size, 1)(x) / size).double()
     assert abs(off.mean()) < 4 / n**0.5
     assert abs(off.square().mean() - 1) < 4 * (2 / n) ** 0.5
     assert abs((off < 0.6745).double().mean() - 0.75) < 4 * (0.75 * 0.25 / n) ** 0.5

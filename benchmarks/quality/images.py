@@ -44,18 +44,36 @@ class Ink:
         return -(x.flatten(1).mean(1) - self.share).abs()
 
 
-@dataclass(frozen=True, eq=False)
-class Noisy:
-    """A reward with noise of a given size; the noise is a function of the object, so that runs can be repeated."""
-
-    reward: el.types.Reward
-    size: float
+class Slant:
+    """Correlation of the rows and columns of the ink: 1 leans to one side as far as ink can."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        digest = (x.double().flatten(1) * torch.arange(1, x[0].numel() + 1).sqrt()).sum(1)
-        uniform = (digest * 1e6).sin() * 43_758.5453
-        u = (uniform - uniform.floor()).clamp(1e-6, 1 - 1e-6)
-        return self.reward(x) + self.size * torch.special.ndtri(u).float()
+        ink = x.squeeze(1).double().clamp(min=0) + 1e-6
+        ink = ink / ink.sum((1, 2), keepdim=True)
+        place = torch.arange(ink.shape[-1], dtype=torch.float64)
+        down, along = ink.sum(2), ink.sum(1)
+        y, x = down @ place, along @ place
+        both = torch.einsum("nij,i,j->n", ink, place, place) - x * y
+        return (both / ((down @ place.square() - y * y) * (along @ place.square() - x * x)).sqrt()).float()
+
+
+class Crossings:
+    """How often a pixel with ink has one without to its right or below."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        ink = x.squeeze(1) > 0.5
+        return ((ink[:, 1:] != ink[:, :-1]).sum((1, 2)) + (ink[:, :, 1:] != ink[:, :, :-1]).sum((1, 2))).float()
+
+
+class Noisy:
+    """A reward with noise of a given size, drawn anew at every call."""
+
+    def __init__(self, reward: el.types.Reward, size: float, seed: int) -> None:
+        self.reward, self.size = reward, size
+        self.draws = torch.Generator().manual_seed(3000 + seed)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.reward(x) + self.size * torch.randn(len(x), generator=self.draws)
 
 
 def _match(seed: int) -> el.types.Reward:
@@ -82,8 +100,10 @@ DIGITS = {
         judge=lambda seed: el.rewards.Ambiguity(net("judge"), 2, 7),
     ),
     "ink": _digits(lambda seed: Ink(), "outside the data"),
+    "slant": _digits(lambda seed: Slant(), "outside the data"),
+    "crossings": _digits(lambda seed: Crossings(), "plateaus"),
     "noisy margin": _digits(
-        lambda seed: Noisy(el.rewards.Margin(net("reward"), 8), 1.0),
+        lambda seed: Noisy(el.rewards.Margin(net("reward"), 8), 1.0, seed),
         "noisy",
         truth=lambda seed: el.rewards.Margin(net("reward"), 8),
         judge=lambda seed: el.rewards.Margin(net("judge"), 8),

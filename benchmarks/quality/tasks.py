@@ -12,4 +12,4 @@ TASKS: dict[str, Task] = (
     | {f"motion {name}": task for name, task in MOTIONS.items()}
     | MODES
 )
-HELD_OUT = ("digits ink", "digits noisy margin")
+HELD_OUT = ("digits slant", "digits crossings")

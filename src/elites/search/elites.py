@@ -11,8 +11,9 @@ noise is typical of the prior.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -27,33 +28,42 @@ from .refit import Diagonal, Law, Natural, Refit, Told
 __all__ = ["Elites", "ElitesState", "Restart"]
 
 NARROW = 1e-3  # largest standard deviation of a law that has converged
+LASTING = {"lasting": True}  # marks what a state keeps through a restart
 
 
 @dataclass(frozen=True)
 class Restart:
     """Begin again from the prior after `patience` steps that did not improve the best of this round.
 
-    `Elites` also begins again when its law has converged, with no standard deviation above a thousandth. The best
-    sample of all rounds is kept by the run; the elites start afresh.
+    `Elites` also begins again when its law has converged, with no standard deviation above a thousandth, and every
+    second time around the best noise of all rounds instead. The best sample of all rounds is kept by the run; the
+    elites start afresh.
 
     Arguments:
         patience: steps without a better candidate of this round.
         grow: the population of `Elites` times this at each restart, up to `most`; other searches keep theirs.
         most: population that it grows to.
+        near: b of the rounds of `Elites` that begin around the best noise z, at sqrt(1 - b^2) z + b e; 1 is the prior.
     """
 
     patience: int = 30
     grow: float = 1.0
     most: int = 256
+    near: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.patience < 1 or self.grow < 1:
-            raise InputError(f"{self}: wait for at least one step, and grow by a factor of at least 1.")
+        if self.patience < 1 or self.grow < 1 or not 0 < self.near <= 1:
+            raise InputError(
+                f"{self}: wait for at least one step, grow by a factor of at least 1, and give a near in (0, 1]."
+            )
 
 
 @dataclass
 class ElitesState:
-    """The law, the kept elites `(k, d)` with their rewards `(k,)`, and for how many steps which round has stalled."""
+    """The law, the kept elites `(k, d)` with their rewards `(k,)`, and for how many steps which round has stalled.
+
+    `peak` is the noise of the best candidate of all rounds, `(1, d)` or none yet, and `height` its reward.
+    """
 
     shape: tuple[int, ...]
     law: Law
@@ -61,7 +71,9 @@ class ElitesState:
     rewards: Tensor
     best: float
     stalled: int
-    round: int
+    round: int = field(metadata=LASTING)
+    peak: Tensor = field(metadata=LASTING)
+    height: float = field(metadata=LASTING)
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,10 @@ class Elites(Search):
 
     def init(self, target: Target, stream: Stream) -> ElitesState:
         shape = tuple(target.prior.shape)
-        return self._round(shape, torch.Size(shape).numel(), 0)
+        d = torch.Size(shape).numel()
+        none = torch.zeros(0, dtype=torch.float32)
+        nowhere = none.new_zeros(0, d)
+        return ElitesState(shape, Law.prior(d), nowhere, none, -torch.inf, 0, 0, nowhere, -torch.inf)
 
     def size(self, state: ElitesState) -> int:
         if self.restart is None:
@@ -119,22 +134,31 @@ class Elites(Search):
         e = stream.normal(ids, state.law.mean.shape)
         pool = torch.cat([self.guard.place(state.law.draw(e)), state.elites])
         if not torch.isfinite(pool).all():  # the law has diverged
-            return self._round(state.shape, pool.shape[1], state.round + 1)
+            return self._again(state)
         scores = torch.cat([rewards, state.rewards])
         order = ranked(scores)
         law, top = state.law, float(scores[order[0]]) if len(order) else -torch.inf
+        if top > state.height:
+            state = replace(state, peak=pool[order[:1]], height=top)
         if (rewards > -torch.inf).sum() >= 2:  # else there is nothing to learn from
             law = self.refit(law, Told(e, rewards, pool[order]))
             law = law.scaled(self.guard.scale(law.energy, pool.shape[1]))
         stalled = 0 if top > state.best else state.stalled + 1
         if self.restart is not None and (stalled >= self.restart.patience or float(law.std.max()) < NARROW):
-            return self._round(state.shape, pool.shape[1], state.round + 1)
+            return self._again(state)
         kept = order[: self.keep]
-        return ElitesState(state.shape, law, pool[kept], scores[kept], max(top, state.best), stalled, state.round)
+        best = max(top, state.best)
+        return replace(state, law=law, elites=pool[kept], rewards=scores[kept], best=best, stalled=stalled)
 
-    def _round(self, shape: tuple[int, ...], d: int, number: int) -> ElitesState:
-        none = torch.zeros(0, dtype=torch.float32)
-        return ElitesState(shape, Law.prior(d), none.new_zeros(0, d), none, -torch.inf, 0, number)
+    def _again(self, state: ElitesState) -> ElitesState:
+        """The next round: from the prior, or every second time around the best noise of all."""
+        law, number = Law.prior(state.law.mean.numel()), state.round + 1
+        if self.restart is not None and number % 2 and len(state.peak):
+            b = self.restart.near
+            law = replace(law, mean=math.sqrt(1 - b * b) * state.peak[0], std=b * law.std)
+            law = law.scaled(self.guard.scale(law.energy, len(law.mean)))
+        none, lost = state.elites[:0], -torch.inf
+        return replace(state, law=law, elites=none, rewards=state.rewards[:0], best=lost, stalled=0, round=number)
 
     def _candidates(self, state: ElitesState, stream: Stream, ids: Sequence[int]) -> Tensor:
         """Candidates `(len(ids), d)`, where the guard wants them."""

@@ -119,8 +119,8 @@ class Spectral(Search):
     """Another search in the low band of a cosine or Haar basis; the complement stays at a draw of the prior.
 
     The search inside sees a prior of the shape of the band: its guard holds the band on the band's own shell, and
-    its population, stalls and restarts are its own. Where it starts again, which is where its state is its first one,
-    the complement is drawn anew.
+    its population, stalls and restarts are its own. Where it starts again from the prior, which is where its state is
+    its first one, the complement is drawn anew.
 
     It pays where the reward looks at low frequencies and the budget lasts to converge in the band. With 16 of 1,024
     numbers, 1,000 candidates end nearer to a target in the band than 2,000 of `Elites()`; 160 or 320 do not end nearer
@@ -206,11 +206,11 @@ def _synthesis(c: Tensor, rows: list[Tensor]) -> Tensor:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two states are the same to the bit, the number of their round aside."""
+    """Whether two states are the same to the bit, but for what outlasts a restart."""
     if isinstance(one, Tensor):
         return isinstance(other, Tensor) and torch.equal(one, other)
     if is_dataclass(one):
         return type(one) is type(other) and all(
-            f.name == "round" or _same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one)
+            "lasting" in f.metadata or _same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one)
         )
     return bool(one == other)
