@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from elites import DDIM, Flow, Plain, Result, Stream, Target, Worst
+from elites import DDIM, Flow, Plain, Result, Stream, Target, VPLinear, Worst
 from elites.packing import pack
-from elites.priors import CFG, Fixed, GaussianPrior, OneStep, mixture, subspace
+from elites.priors import CFG, Fixed, GaussianPrior, OneStep, Reschedule, mixture, subspace
 from elites.priors import normal as gaussian
 from elites.schedule import Eps, Velocity
 
@@ -66,6 +66,8 @@ def words(x0):
 PRIORS = {
     "mixture": humps(),
     "mixture, SDE on a flow": humps(schedule=Flow(), kernel=DDIM(1.0)),
+    "mixture, SDE": humps(kernel=DDIM(1.0)),
+    "rescheduled": Reschedule(humps(schedule=Flow()), VPLinear()),
     "gaussian": bell(),
     "plane": plane(),
     "network of eps": exact(humps(), Eps()),
@@ -100,6 +102,7 @@ class Count:
     scored: int = 0
     grads: int = 0  # backward passes, of one object each
     padded_well: bool = True
+    walked: bool = False  # whether a gradient went through a whole walk
 
     def network(self, x):
         other = (x != x[-1]).flatten(1).any(1).nonzero()
@@ -107,9 +110,11 @@ class Count:
         self.sizes.append(len(x))
         self.objects += real
         self.padded_well &= bool((x[real:] == x[-1]).all())
+        return real
 
     def backward(self, x):
         if x.requires_grad:
+            self.walked = True
             x.register_hook(lambda slope: setattr(self, "grads", self.grads + len(slope)))
         return x
 
@@ -135,7 +140,9 @@ class Counted:
         return self.count.backward(self.inner.start(z))
 
     def denoise(self, x, t, z=None):
-        self.count.network(x)
+        real = self.count.network(x)
+        if x.requires_grad and not self.count.walked:  # a gradient that begins on the way
+            x.register_hook(lambda slope: setattr(self.count, "grads", self.count.grads + real))
         return self.inner.denoise(x, t, z)
 
 
@@ -168,6 +175,10 @@ def on_humps(**changes):
 
 def on_flow(**changes):
     return on(PRIORS["mixture, SDE on a flow"], **changes)
+
+
+def on_sde(**changes):
+    return on(PRIORS["mixture, SDE"], **changes)
 
 
 def on_plane(**changes):

@@ -1,6 +1,6 @@
 """Every method of the library, one line each: being here enrols a method in every contract test."""
 
-from helpers import Climber, ends, on_flow, on_humps, on_plane
+from helpers import Climber, ends, on_flow, on_humps, on_plane, on_sde
 
 from elites import (
     CMA,
@@ -9,14 +9,23 @@ from elites import (
     Auto,
     Elites,
     Evolve,
+    FeynmanKac,
     NoiseAscent,
+    Paths,
     Plain,
     Previews,
     QualityDiversity,
     RandomSearch,
+    Rollover,
     Spectral,
+    Tempered,
+    TrajectorySearch,
+    TreeSearch,
+    Twisted,
+    ValueDecoding,
     ZeroOrder,
 )
+from elites.resample import Multinomial, Resample, Residual, Stratified
 from elites.search import (
     DCT,
     Anywhere,
@@ -30,6 +39,7 @@ from elites.search import (
     Shell,
     Whiteness,
 )
+from elites.steer import Draws, Glass, Max, Sum
 
 METHODS = [  # name, method, target factory
     ("random", RandomSearch(8), on_humps),
@@ -73,6 +83,26 @@ METHODS = [  # name, method, target factory
     ),
     ("auto", Auto(8), on_humps),
     ("auto, gradient-free", Auto(5, gradients=False), on_flow),
+    ("Feynman-Kac", FeynmanKac(8, 5, resample=Resample(below=0.95)), on_flow),
+    (
+        "Feynman-Kac, sums of several draws",
+        FeynmanKac(6, 5, 0.5, Resample(Residual(), every=2), potential=Sum(), guess=Draws(2)),
+        on_flow,
+    ),
+    ("Feynman-Kac, maxima, exact transitions", FeynmanKac(5, 4, 0.2, transition=Glass(), potential=Max()), on_humps),
+    ("twisted", Twisted(7, 5, 0.3, Resample(Multinomial())), on_flow),
+    ("twisted, gradients ahead", Twisted(4, 5, 0.3, Resample(below=0), ahead=True, limit=2.0), on_sde),
+    ("tempered", Tempered(6, 5, 0.2, keep=0.8), on_flow),
+    ("tempered, gradient-free", Tempered(6, 5, 0.2, Resample(Stratified()), gradient=False), on_flow),
+    ("value decoding", ValueDecoding(3, 4, 5), on_flow),
+    ("value decoding, soft, in blocks", ValueDecoding(2, 5, 6, temperature=0.5, block=2), on_flow),
+    ("rollover", Rollover(60, 2, 4, 4, 2), on_flow),
+    ("rollover as published", Rollover(50, 1, 5, 4, 1, strict=True, transition=Glass(1, 0.4)), on_humps),
+    ("trajectory search", TrajectorySearch(2, 3, 2, 4), on_flow),
+    ("search over paths", Paths(2, 3, 9, start=0.4, back=0.3), on_flow),
+    ("search over paths of an ODE", Paths(3, 2, 12, start=0.2, back=0.1, advance=2), on_humps),
+    ("tree search", TreeSearch(4, 0.5, width=5), on_flow),
+    ("tree search, greedy", TreeSearch(4, greedy=True, width=4), on_flow),
     ("plain walk, deterministic", Plain(steps=5, n=8), on_humps),
     ("plain walk, DDIM(eta=1)", Plain(steps=5, n=9), on_flow),
 ]

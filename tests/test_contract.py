@@ -217,7 +217,10 @@ def test_the_gradient_mode_of_the_caller_is_untouched(method, make, enabled):
 
 @every_method
 def test_every_reported_sample_is_drawn_again_from_its_key(method, make):
+    """But for those that became what they are among others, or by choices along the way."""
     result = run(method, make(), SMALL, seed=11)
+    if result.best.z is None and not isinstance(method, Walk):
+        pytest.skip("its samples are not functions of one noise")
     target, keys = make(), result.samples.keys.tolist()
     assert len({tuple(key) for key in keys}) == len(keys)
     for i, (step, candidate) in enumerate(keys):

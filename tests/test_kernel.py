@@ -8,10 +8,9 @@ from helpers import FLOAT64, normal
 from hypothesis import given
 from hypothesis import strategies as st
 from test_schedule import SCHEDULES, table
-from torch.distributions import Normal
 
 from elites import DDIM, Flow, InputError, VPCosine, VPLinear
-from elites.kernel import Renoise, log_ratio
+from elites.kernel import Renoise
 
 SCHEDULES = SCHEDULES | {"table": table()}
 schedules = st.sampled_from(sorted(SCHEDULES)).map(SCHEDULES.get)
@@ -124,11 +123,3 @@ def test_an_eta_that_would_break_the_marginals_is_refused(eta):
 def test_a_kernel_is_noisy_if_it_draws_noise():
     assert not DDIM().noisy
     assert DDIM(0.1).noisy
-
-
-@given(st.floats(0.01, 10))
-def test_the_log_ratio_is_that_of_two_normal_laws(c):
-    x, p, q = (normal(5, 2, 3, seed=i) for i in range(3))
-    want = (Normal(p, c).log_prob(x) - Normal(q, c).log_prob(x)).sum((1, 2))
-    for scale in (c, torch.tensor(c, **FLOAT64)):
-        assert torch.allclose(log_ratio(x, p, q, scale), want, rtol=1e-9, atol=1e-9)

@@ -58,6 +58,11 @@ def test_law_01_noise_of_another_shape_is_refused_before_the_network_is_called()
     assert count.sizes == []
 
 
+def on_the_way(method):
+    """Whether it acts while walks go on."""
+    return type(method).__module__.startswith("elites.steer")
+
+
 @every_method
 def test_law_02_the_best_is_the_highest_reward_ever_scored(method, make):
     seen = []
@@ -67,7 +72,10 @@ def test_law_02_the_best_is_the_highest_reward_ever_scored(method, make):
         return hill(x)
 
     result = run(method, make(reward=reward), Budget(steps=6))
-    assert float(result.best.reward[0]) == max(seen)
+    if on_the_way(method):  # what it scored most of are guesses
+        assert float(result.best.reward[0]) in seen
+    else:
+        assert float(result.best.reward[0]) == max(seen)
     assert result.samples.reward.tolist() == sorted(result.samples.reward.tolist(), reverse=True)
 
 
@@ -122,6 +130,10 @@ def test_law_05_a_long_run_stays_finite(method, make, d):
     target = on(OneStep(lambda z: z, (d,)), reward=lambda x: torch.sin(5 * x[:, 0]) - x[:, -1], steps=1)
     if d == 1 and isinstance(method, CMA | ZeroOrder):
         with pytest.raises(InputError, match="one number"):
+            method.init(target, Stream(0))
+        return
+    if on_the_way(method):
+        with pytest.raises(InputError, match=r"without noise|no noise schedule"):
             method.init(target, Stream(0))
         return
     if isinstance(method, Previews):

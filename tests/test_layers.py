@@ -24,13 +24,15 @@ INSIDE_A_PIPELINE = {
 }  # bind the calls of diffusers
 OPTIONAL = {"cma", "diffusers", "hypothesis", "matplotlib", "onnx", "onnxruntime", "sklearn", "transformers"}
 TOP = {"__init__", "__main__", "cli", "demo", "launch", "study"}  # may import everything, and nothing imports them
-MATHS = {"types", "stream", "schedule", "kernel"}
+MATHS = {"types", "stream", "schedule", "kernel", "levels", "resample"}
 LOOP = {"scoring", "target", "templates", "probe", "run"}
 ALLOWED = {
     "types": set(),
     "stream": {"types"},
     "schedule": {"types"},
-    "kernel": {"types"},
+    "kernel": {"types", "schedule"},
+    "levels": set(),
+    "resample": {"types"},
     "scoring": {"types", "stream", "schedule", "kernel"},
     "target": {"types", "stream", "scoring", "schedule", "kernel"},
     "templates": {"types", "stream", "schedule", "kernel", "scoring", "target"},
@@ -42,6 +44,7 @@ ALLOWED = {
     "priors": MATHS,
     "rewards": MATHS,
     "search": {"types", "stream", "target", "templates", "kernel"},
+    "steer": {"types", "stream", "target", "templates", "kernel", "levels", "resample"},
     "diagnose": {"types", "schedule"},
 }
 
@@ -123,7 +126,7 @@ def test_law_13_importing_the_package_imports_no_optional_dependency():
 def test_law_07_methods_call_no_network_no_decoder_and_no_reward():
     free = {"shape", "noise", "grid", "start", "move", "schedule", "kernel", "cost", "noisy"}
     for module, tree in TREES.items():
-        if home(module) in ("search", "templates"):
+        if home(module) in ("search", "steer", "templates"):
             for node in ast.walk(tree):
                 if isinstance(node, ast.Attribute):
                     on_prior = isinstance(node.value, ast.Attribute) and node.value.attr == "prior"
@@ -141,7 +144,7 @@ def frozen(node):
 
 def test_law_10_no_string_selects_behaviour():
     for module, tree in TREES.items():
-        if home(module) in ("search", "kernel", "schedule", "templates", "scoring"):
+        if home(module) in ("search", "steer", "kernel", "schedule", "resample", "templates", "scoring"):
             for node in filter(frozen, classes(tree)):
                 for item in node.body:
                     if isinstance(item, ast.AnnAssign) and item.target.id != "name":
@@ -182,7 +185,10 @@ def test_law_12_what_is_abstract_is_never_made():
 
 def test_law_12_methods_kernels_priors_and_schedules_are_frozen():
     for module, tree in TREES.items():
-        if home(module) in ("search", "kernel", "schedule", "priors", "templates") and module not in INSIDE_A_PIPELINE:
+        if (
+            home(module) in ("search", "steer", "kernel", "schedule", "resample", "priors", "templates")
+            and module not in INSIDE_A_PIPELINE
+        ):
             for node in classes(tree):
                 plain = any(ast.unparse(b) in ("Protocol", "ABC") for b in node.bases)
                 state = node.name.endswith("State") or node.name == "Law"

@@ -9,10 +9,10 @@ image = target.prior.decode(result.best.x)
 
 __version__ = "0.1.0.dev0"
 
-from . import diagnose, kernel, priors, rewards, schedule, search
+from . import diagnose, kernel, priors, resample, rewards, schedule, search, steer
 from .diagnose import DistanceToData, Typicality, Watch, whiteness
 from .events import Checkpoint, Progress, Report, resume
-from .kernel import DDIM, Renoise
+from .kernel import DDIM, EulerMaruyama, Renoise
 from .probe import Probe
 from .rewards import per_sample
 from .run import Final, iterate, run
@@ -31,6 +31,16 @@ from .search import (
     RandomSearch,
     Spectral,
     ZeroOrder,
+)
+from .steer import (
+    FeynmanKac,
+    Paths,
+    Rollover,
+    Tempered,
+    TrajectorySearch,
+    TreeSearch,
+    Twisted,
+    ValueDecoding,
 )
 from .store import Folder, StoreError
 from .stream import Stream
@@ -52,13 +62,16 @@ __all__ = [
     "DistanceToData",
     "Elites",
     "Eps",
+    "EulerMaruyama",
     "Evolve",
+    "FeynmanKac",
     "Final",
     "Flow",
     "Folder",
     "InputError",
     "NoiseAscent",
     "Pair",
+    "Paths",
     "Plain",
     "Previews",
     "Probe",
@@ -71,6 +84,7 @@ __all__ = [
     "Result",
     "Retry",
     "RewardError",
+    "Rollover",
     "Samples",
     "Score",
     "Search",
@@ -79,10 +93,15 @@ __all__ = [
     "Stream",
     "Table",
     "Target",
+    "Tempered",
+    "TrajectorySearch",
+    "TreeSearch",
+    "Twisted",
     "Typicality",
     "V",
     "VPCosine",
     "VPLinear",
+    "ValueDecoding",
     "Velocity",
     "Walk",
     "Watch",
@@ -93,10 +112,12 @@ __all__ = [
     "kernel",
     "per_sample",
     "priors",
+    "resample",
     "resume",
     "rewards",
     "run",
     "schedule",
     "search",
+    "steer",
     "whiteness",
 ]

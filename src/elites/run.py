@@ -18,7 +18,7 @@ import torch
 from .probe import Probe, check_slope
 from .stream import Id, Stream
 from .target import Target
-from .templates import KEEP, Walk
+from .templates import KEEP, Finite, Walk
 from .types import Budget, Event, Failure, Info, InputError, Meter, Method, Result, Samples, Setup, ranked
 
 __all__ = ["Final", "Start", "iterate", "run", "versions"]
@@ -101,7 +101,7 @@ def iterate(
     begin = start or Start()
     state = method.init(target, root) if begin.state is None else begin.state
     step, best = begin.step, begin.best
-    if budget.empty and not isinstance(method, Walk):
+    if budget.empty and not isinstance(method, Finite):
         raise InputError("The budget has no limit: give nfe, rewards, seconds or steps.")
     short = budget.lacks(Meter(), method.cost(target, state) + reserve, 0)
     if short and step == 0:

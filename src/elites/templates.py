@@ -19,7 +19,7 @@ from .stream import Id, Purpose, Stream
 from .target import Target
 from .types import Info, InputError, Meter, Prior, Samples
 
-__all__ = ["KEEP", "Plain", "Search", "Walk", "WalkState"]
+__all__ = ["FIRST", "KEEP", "Finite", "Plain", "Search", "Walk", "WalkState", "fresh"]
 
 KEEP = 16  # best samples that a step reports
 FIRST = 1  # step of the keys of a walk's objects; 0 is the probe's
@@ -82,6 +82,10 @@ class Search(ABC):
         return self.population
 
 
+class Finite(ABC):  # noqa: B024 (a mark)
+    """Marks a method that ends by itself, so that it may run without a budget."""
+
+
 @dataclass
 class WalkState:
     """Where a walk is: x `(B, *shape)` at `times[i]`, and what else a leaf needs."""
@@ -97,7 +101,7 @@ class WalkState:
 
 
 @dataclass(frozen=True)
-class Walk(ABC):
+class Walk(Finite, ABC):
     """Inner loop along the noise levels; leaves write `advance` and, rarely, `finish`.
 
     Arguments:

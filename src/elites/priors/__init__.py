@@ -9,6 +9,7 @@ from .gaussian import CFG, GaussianPrior
 from .motions import pendulum, unicycle
 from .onestep import OneStep
 from .onnx import Onnx
+from .reschedule import Reschedule
 from .unet import from_unet
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Mixture",
     "OneStep",
     "Onnx",
+    "Reschedule",
     "black_box",
     "digits",
     "from_unet",

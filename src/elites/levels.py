@@ -1,0 +1,41 @@
+"""Where on a walk a given noise level is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+__all__ = ["time_of"]
+
+HALVINGS = 80
+
+Schedule = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def time_of(schedule: Schedule, ratio: float | Tensor, ends: Tensor) -> Tensor:
+    """The 0-dim float64 time where sigma / alpha is `ratio`, between the ends.
+
+    Arguments:
+        schedule: time to (alpha, sigma), with a ratio that rises with time.
+        ratio: not negative; infinite where alpha is 0.
+        ends: the highest and the lowest time `(2,)`, as of `prior.grid(1)`; beyond them an end is returned.
+    """
+    high, low = (float(t) for t in ends)
+    return torch.tensor(_bisected(schedule, float(ratio), high, low), dtype=torch.float64)
+
+
+@lru_cache(4096)  # every walk has the same few levels
+def _bisected(schedule: Schedule, ratio: float, high: float, low: float) -> float:
+    for _ in range(HALVINGS):
+        middle = (high + low) / 2
+        if middle in (high, low):
+            break
+        alpha, sigma = (float(v) for v in schedule(torch.tensor(middle, dtype=torch.float64)))
+        if sigma > ratio * alpha if ratio < float("inf") else alpha <= 0:
+            high = middle
+        else:
+            low = middle
+    return (high + low) / 2
