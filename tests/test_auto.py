@@ -15,9 +15,9 @@ def gaussian(d):
     return el.priors.normal(torch.zeros(d), torch.eye(d))
 
 
-def picked(reward, d=64, steps=4, method=el.Auto(), budget=START):  # noqa: B008 (frozen)
+def picked(reward, d=64, steps=4, method=el.Auto(), budget=START, on=()):  # noqa: B008 (frozen)
     target = el.Target(gaussian(d), reward, walk=el.Plain(steps=steps), batch=8)
-    return el.run(method, target, budget, seed=3, probe=None)
+    return el.run(method, target, budget, seed=3, probe=None, on=on)
 
 
 def slope(x):
@@ -76,6 +76,13 @@ def test_the_look_is_the_first_population_of_what_goes_on():
     assert torch.equal(ours.best.z, plain.best.z)
     assert ours.meter.nfe == plain.meter.nfe + 4
     assert ours.meter.rewards == plain.meter.rewards + 3
+
+
+def test_an_ascent_begins_at_the_best_noises_of_the_look():
+    seen = []
+    picked(slope, budget=el.Budget(steps=2), on=[lambda event: seen.append(event.info.samples)])
+    look, first = seen[:2]
+    assert {tuple(z) for z in first.z.tolist()} == {tuple(z) for z in look.top(4).z.tolist()}
 
 
 def test_a_reward_that_breaks_under_gradients_is_not_a_failure():

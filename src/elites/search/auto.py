@@ -15,7 +15,7 @@ from torch import Tensor
 from ..stream import Id, Stream
 from ..target import Target
 from ..templates import KEEP
-from ..types import Info, InputError, Meter, Method
+from ..types import Info, InputError, Meter, Method, ranked
 from .ascent import NoiseAscent
 from .elites import Elites
 from .fidelity import FewSteps
@@ -61,8 +61,9 @@ class Auto:
     | anything else | `Elites(population)` |
 
     The first matching row counts. The look is the first step of `Elites(population)`, so that little is lost where
-    that is what is picked: a quarter of its objects are scored twice, and one is walked again for its gradient. `why`
-    says it in a sentence, and the column `auto` of the history has the number of the row.
+    that is what is picked, and an ascent begins at the best noises that it saw. A quarter of its objects are scored
+    twice, and one is walked again for its gradient. `why` says it in a sentence, and the column `auto` of the history
+    has the number of the row.
 
     The share of time is measured, so on a machine that is busy by fits a long walk with a reward near the limit can
     be steered otherwise the next time; nothing else depends on the clock, and a run that is resumed keeps its method.
@@ -166,7 +167,10 @@ class Auto:
         noise = float(off.square().mean().sqrt() / (math.sqrt(2) * spread)) if len(off) and spread > 0 else 0.0
         cheap = "long walk" in state.inside and min(times) * self.population < COSTLY * took
         picked = _pick(state.inside, noise, slope, cheap)
-        after = AutoState(picked, noise, slope, cheap, state.inside | {"plain": plain})
+        inside = state.inside | {"plain": plain}
+        if picked == "gradient":
+            inside[picked] = NoiseAscent().starting(inside[picked], samples.z[ranked(samples.reward)])
+        after = AutoState(picked, noise, slope, cheap, inside)
         return after, Info(samples=samples.top(KEEP), rewards=samples.reward)
 
 
