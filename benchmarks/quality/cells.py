@@ -90,14 +90,13 @@ def measured(task: Task, seed: int, best: el.types.Samples) -> Cell:
     objects = prior.decode(best.x)
     truth = (task.truth or task.reward)(seed)
     top, z = objects[:1], best.z
-    assert z is not None
     return {
         "best": float(torch.as_tensor(truth(top))[0]),
         "seen": float(best.reward[0]),
         "elite": float(torch.as_tensor(truth(objects)).float().mean()),
         "judge": float(task.judge(seed)(top)[0]) if task.judge else None,
-        "shell": float(z[0].double().square().mean()),
-        "white": float(el.diagnose.whiteness(z[:1])[0]),
+        "shell": None if z is None else float(z[0].double().square().mean()),
+        "white": None if z is None else float(el.diagnose.whiteness(z[:1])[0]),
         "distance": float(task.distance()(top)[0]),
         "diversity": spread(objects) / _usual(task.prior),
     }
