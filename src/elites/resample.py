@@ -129,6 +129,6 @@ class Resample:
 
     def __call__(self, logw: Tensor, u: Tensor) -> Tensor | None:
         """Ancestors `(n,)`, or `None` where the weights are even enough."""
-        if not (logw > -torch.inf).any() or ess(logw) >= self.below * len(logw):
+        if not (logw > -torch.inf).any() or ess(logw) >= self.below * len(logw) * (1 - 1e-9):
             return None
         return self.scheme(normalised(logw), u)

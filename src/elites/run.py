@@ -106,6 +106,10 @@ def iterate(
     short = budget.lacks(Meter(), method.cost(target, state) + reserve, 0)
     if short and step == 0:
         raise InputError(f"The budget is smaller than one step: {short}.")
+    if isinstance(method, Finite) and step == 0:
+        short = replace(budget, steps=None, seconds=None).lacks(Meter(), method.whole(target, state) + reserve, 0)
+        if short:
+            raise InputError(f"The budget does not pay for a whole {type(method).__name__}: {short}.")
 
     began, offset, told = time.monotonic(), replace(target.meter), len(target.failures)
     longest = begin.spent.seconds / max(begin.step, 1)

@@ -82,8 +82,12 @@ class Search(ABC):
         return self.population
 
 
-class Finite(ABC):  # noqa: B024 (a mark)
-    """Marks a method that ends by itself, so that it may run without a budget."""
+class Finite(ABC):
+    """A method that ends by itself: it runs without a budget, and one that does not pay for its end is refused."""
+
+    @abstractmethod
+    def whole(self, target: Target, state: Any) -> Meter:
+        """The most that it spends from its first state to its end."""
 
 
 @dataclass
@@ -185,6 +189,10 @@ class Walk(Finite, ABC):
     def done(self, state: WalkState) -> bool:
         """Whether the clean end is reached."""
         return state.i >= len(state.times) - 1
+
+    def whole(self, target: Target, state: WalkState) -> Meter:
+        """The walks, and their rewards."""
+        return Meter(nfe=self.n * self.calls(target.prior) * target.prior.cost, rewards=self.n * target.cost.rewards)
 
     def cost(self, target: Target, state: WalkState) -> Meter:
         """One level for all objects, and their rewards at the last."""

@@ -128,7 +128,7 @@ class NoiseAscent:
         k, rest = len(z), self.population - len(z)
         on = torch.arange(self.population) < k
         there = torch.cat([z, z.new_zeros(rest, z.shape[1])])
-        return replace(state, begun=on, z=there, value=torch.where(on, -torch.inf, 0.0))
+        return replace(state, begun=on, z=there, value=torch.where(on, torch.finfo(torch.float32).min, 0.0))
 
     def step(self, target: Target, state: AscentState, stream: Stream) -> tuple[AscentState, Info]:
         """Try a step of each chain, and take those that lead up; reports what was tried, and the mean rate."""

@@ -5,7 +5,8 @@ guess is the next step's own, so that a walk of m steps with M children costs m 
 
 At a temperature, child j of M is chosen with probability w_j / sum w, w = exp(v_j / temperature), and the sample's
 weight grows by the mean of w over exp(v / temperature) of its parent: then the weighted samples are those of the
-tilted law of the walk. At temperature 0 the best child is chosen, which is a greedy search and no sampling.
+tilted law of the walk, without what failed on the way. At temperature 0 the best child is chosen, which is a greedy
+search and no sampling.
 
 References:
     Derivative-Free Guidance in Continuous and Discrete Diffusion Models with Soft Value-Based Decoding (Li et al.,
@@ -16,7 +17,7 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -119,6 +120,14 @@ class ValueDecoding(Finite):
     def done(self, state: DecodingState) -> bool:
         """Whether the last level with noise is reached, whose clean guesses are the objects."""
         return state.i >= len(state.times) - 1
+
+    def whole(self, target: Target, state: DecodingState) -> Meter:
+        """All blocks."""
+        spent = Meter()
+        while not self.done(state):
+            spent += self.cost(target, state)
+            state = replace(state, i=self._end(state))
+        return spent
 
     def cost(self, target: Target, state: DecodingState) -> Meter:
         """One block for all children."""

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ..resample import Resample, ess, normalised
+from ..resample import Multinomial, Resample, ess, normalised
 from ..stream import Purpose, Stream
 from ..target import Target
 from ..templates import FIRST, KEEP, Finite, fresh
@@ -54,7 +54,7 @@ class ParticleState:
         ancestry: parents `(i, n)` of the particles of each level in those of the level before.
         ess: effective sample sizes `(i,)`, before resampling.
         log_mean: log of the product of the mean weights until the last resampling.
-        resampled: how often.
+        resampled, independent: how often, and how often of that by independent draws.
     """
 
     x: Tensor
@@ -69,6 +69,7 @@ class ParticleState:
     ess: Tensor
     log_mean: float = 0.0
     resampled: int = 0
+    independent: int = 0
     aux: dict[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -86,15 +87,16 @@ class ParticleState:
         """Standard error of `log_z`, from how the weight is spread over the first particles of this one run.
 
         1 - (n / (n - 1))^(r + 1) (1 - sum_e W_e^2), with W_e the weight of the descendants of the first particle e
-        after r resamplings, estimates the relative variance; it is exact on average for multinomial resampling and
-        errs on the large side for the others. Where all come from one, it is 1 and says nothing.
+        after r multinomial resamplings, estimates the relative variance, exactly so on average. The other schemes add
+        no independent draws and do not count in r, with which it errs on the large side. Where all particles come
+        from one, it is 1 and says nothing.
         """
         n = len(self.roots)
         if n < 2:
             return 1.0
         family = torch.zeros(n, dtype=torch.float64).index_add_(0, self.roots, self.weights)
         rest = 1 - float(family.square().sum())
-        return math.sqrt(max(0.0, 1 - (n / (n - 1)) ** (self.resampled + 1) * rest))
+        return math.sqrt(max(0.0, 1 - (n / (n - 1)) ** (self.independent + 1) * rest))
 
     def pick(self, rows: Tensor) -> ParticleState:
         """The particles of these rows, with everything that belongs to each."""
@@ -214,6 +216,7 @@ class Particles(Finite, ABC):
                 logw=torch.zeros_like(state.logw),
                 log_mean=state.log_mean + mean,
                 resampled=state.resampled + 1,
+                independent=state.independent + isinstance(self.resample.scheme, Multinomial),
             )
             seen = seen.pick(rows)
         parents = torch.arange(self.n) if rows is None else rows
@@ -234,6 +237,11 @@ class Particles(Finite, ABC):
     def done(self, state: ParticleState) -> bool:
         """Whether the clean end is reached."""
         return state.i >= len(state.times) - 1
+
+    def whole(self, target: Target, state: ParticleState) -> Meter:
+        """All levels."""
+        levels = range(len(state.times) - 1)
+        return sum((self.cost(target, replace(state, i=i)) for i in levels), Meter())
 
     def cost(self, target: Target, state: ParticleState) -> Meter:
         """One level for all particles."""

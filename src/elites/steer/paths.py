@@ -13,7 +13,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -108,6 +108,14 @@ class Paths(Finite):
         """Whether the last level with noise is reached, whose clean guesses are the objects."""
         return state.level >= len(state.times) - 2
 
+    def whole(self, target: Target, state: PathsState) -> Meter:
+        """The walk to the first level, and all rounds."""
+        spent = Meter()
+        while not self.done(state):
+            spent += self.cost(target, state)
+            state = replace(state, level=self._end(state), round=state.round + 1)
+        return spent
+
     def cost(self, target: Target, state: PathsState) -> Meter:
         """The walk to the first level, or a round."""
         end = self._end(state)
@@ -121,8 +129,9 @@ class Paths(Finite):
     def _end(self, state: PathsState) -> int:
         """The level where this step ends."""
         last = len(state.times) - 2
-        level = round(self.start * (last + 1)) if state.round == 0 else state.level + self.advance
-        return min(max(level, 1), last)
+        if state.round == 0:  # there is a round, in whatever walk
+            return min(max(round(self.start * (last + 1)), 1), max(last - 1, 1))
+        return min(state.level + self.advance, last)
 
     def _low(self, state: PathsState) -> int:
         """The level that this round goes back to."""

@@ -84,7 +84,7 @@ class Rollover(Finite):
     Differences:
         Exact transitions of the prior instead of Euler-Maruyama steps on a converted schedule; `strict=False`; the
         answer is the best guess ever made at the last level, where the published code gives the last level's own
-        best; the budget is spent to the last evaluation.
+        best; fewer than n times `width` evaluations are left over.
     """
 
     evaluations: int = 500
@@ -144,6 +144,13 @@ class Rollover(Finite):
         """Whether the evaluations are spent."""
         return state.round > 0 and state.spent + self._asked(state) > self.evaluations
 
+    def whole(self, target: Target, state: RolloverState) -> Meter:
+        """The evaluations, and what the transitions of the children take besides."""
+        later = max(self.evaluations - self.n * self.first, 0) * self.transition.calls()
+        return Meter(
+            nfe=(self.evaluations + later) * target.prior.cost, rewards=self.evaluations * target.cost.rewards
+        )
+
     def cost(self, target: Target, state: RolloverState) -> Meter:
         """One proposal of all streams."""
         n, calls = self._asked(state), 1 + (self.transition.calls() if state.round else 0)
@@ -181,7 +188,7 @@ class Rollover(Finite):
                 state.best_x0[i], state.best[i] = x0, value
             return
         better = value > float(state.record[i] if self.strict else state.value[i])
-        if not better and state.used[i] < state.quota[i]:
+        if not better and state.used[i] + self.width <= state.quota[i]:
             return
         if state.child[i] > -torch.inf:
             state.x[i], state.x0[i], state.value[i] = state.child_x[i], state.child_x0[i], state.child[i]

@@ -124,6 +124,11 @@ class TrajectorySearch(Finite):
         """Whether the last level with noise is searched, whose clean guesses are the objects."""
         return state.level >= len(state.times) - 1
 
+    def whole(self, target: Target, state: TrajectoryState) -> Meter:
+        """All rounds of all levels."""
+        one, rounds = self.cost(target, state), (len(state.times) - 1) * self.rounds
+        return Meter(nfe=rounds * one.nfe, rewards=rounds * one.rewards)
+
     def cost(self, target: Target, state: TrajectoryState) -> Meter:
         """A round."""
         each = self.n * self.candidates

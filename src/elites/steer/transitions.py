@@ -44,8 +44,7 @@ class Native:
     def check(self, prior: Prior) -> None:
         if not prior.noisy:
             raise InputError(
-                "The prior walks without noise, so particles with one parent never part: give it kernel=el.DDIM(1.0), "
-                "or use transition=el.steer.Glass()."
+                "The prior walks without noise, so particles with one parent never part: give it kernel=el.DDIM(1.0)."
             )
 
     def calls(self) -> int:

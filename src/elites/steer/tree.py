@@ -7,8 +7,11 @@ The reward of the end then goes up the tree by the soft Bellman rule
     v(node) = temperature log mean_children exp(v(child) / temperature),    v(end) = reward
 
 so that v estimates temperature log E[exp(reward / temperature) | node]. Children are chosen with probability
-proportional to exp(v / temperature), which makes the ends samples of prior x exp(reward / temperature) as the tree
-grows; or, greedy, the best is.
+proportional to exp(v / temperature), or the best is, or, in a share of the choices, any.
+
+What was unlucky once is then hardly visited again. So the weights of the ends have no bias only where every choice is
+uniform; by value, the normaliser comes out too small, by half on a small example, however large the tree. As a search
+for good objects that does no harm.
 
 References:
     Diffusion Tree Sampling: Scalable inference-time alignment of diffusion models (Jain, Sareen, Pedramfar and
@@ -78,7 +81,8 @@ class TreeSearch:
     Arguments:
         steps: noise levels asked of the prior.
         temperature: of the tilt.
-        greedy: whether the best child is gone down to, instead of one at random.
+        greedy: whether the best child is gone down to, instead of one by its value.
+        explore: share of the choices that are uniform; 1 for weights without bias.
         width: walks of a step; those of one step do not see one another's rewards.
         branch, power: a node may have `branch` visits^`power` children.
 
@@ -93,6 +97,7 @@ class TreeSearch:
     steps: int = 20
     temperature: float = 1.0
     greedy: bool = False
+    explore: float = 0.2
     width: int = 8
     branch: float = 1.0
     power: float = 0.7
@@ -100,8 +105,8 @@ class TreeSearch:
     def __post_init__(self) -> None:
         if min(self.steps, self.width) < 1 or not self.temperature > 0:
             raise InputError(f"{self}: give at least one step and one walk, and a positive temperature.")
-        if not (self.branch >= 1 and 0 < self.power <= 1):
-            raise InputError(f"{self}: give a branch of at least 1 and a power in (0, 1].")
+        if not (self.branch >= 1 and 0 < self.power <= 1 and 0 <= self.explore <= 1):
+            raise InputError(f"{self}: give a branch of at least 1, a power in (0, 1] and an explore in [0, 1].")
 
     def init(self, target: Target, stream: Stream) -> TreeState:
         Native().check(target.prior)
@@ -114,7 +119,7 @@ class TreeSearch:
         """`width` walks, each from where it branches off to an object."""
         stream = stream.at(step=FIRST + state.round)
         state = replace(state, visits=state.visits.clone(), children=state.children.clone())
-        u = stream.at(purpose=Purpose.METHOD).uniform(range(self.width), (len(state.times),)).double()
+        u = stream.at(purpose=Purpose.METHOD).uniform(range(self.width), (len(state.times), 2)).double()
         state, ends = self._grown(target, state, [self._down(state, row) for row in u], stream)
         x = state.x0[ends.to(state.x0.device)]
         reward = target.score(x, stream, range(self.width))
@@ -146,12 +151,14 @@ class TreeSearch:
             if room or level == last or not len(below):
                 state.children[node] += 1
                 return node
-            value = state.value[below]
-            if self.greedy or not (value > -torch.inf).any():
+            value, (by, at) = state.value[below], u[level].tolist()
+            if by < self.explore or not (value > -torch.inf).any():
+                pick = int(at * len(below))
+            elif self.greedy:
                 pick = int(value.argmax())
             else:
                 edges = (value / self.temperature).softmax(0).cumsum(0)
-                pick = min(int((edges <= u[level] * edges[-1]).sum()), len(below) - 1)
+                pick = min(int((edges <= at * edges[-1]).sum()), len(below) - 1)
             node = int(below[pick])
 
     def _grown(self, target: Target, state: TreeState, nodes: list[int], stream: Stream) -> tuple[TreeState, Tensor]:

@@ -145,9 +145,9 @@ class Twisted(Guided):
 class Tempered(Guided):
     """Twisted particles whose reward counts more and more, as fast as the weights bear.
 
-    Phi_i = lambda_i reward / temperature, where lambda_i is the largest in [lambda_{i-1}, 1] at which the effective
-    sample size is at least `keep` times what it was. A large reward then takes over the particles over many levels
-    instead of at the first one.
+    Phi_i = lambda_i reward / temperature, where lambda_i is the largest in [lambda_{i-1}, (i + 1) / m], with m the
+    levels of the walk, at which the effective sample size is at least `keep` times what it was. A large reward then
+    takes over the particles over many levels, and not where their guesses are still alike.
 
     Arguments:
         n, steps, temperature, resample: as of `Particles`.
@@ -187,9 +187,9 @@ class Tempered(Guided):
         def size(scale: float) -> float:
             return ess(state.logw + scale * reward - state.potential)
 
-        low, high = state.scale, 1.0
+        low, high = state.scale, max(state.scale, (state.i + 1) / (len(state.times) - 1))
         if size(high) >= least:
-            return reward, 1.0, {}
+            return high * reward, high, {}
         for _ in range(40):
             middle = (low + high) / 2
             low, high = (middle, high) if size(middle) >= least else (low, middle)
