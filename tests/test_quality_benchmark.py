@@ -213,3 +213,15 @@ def test_noise_of_a_reward_has_the_variance_that_was_asked_for(size):
     assert abs(off.mean()) < 4 / n**0.5
     assert abs(off.square().mean() - 1) < 4 * (2 / n) ** 0.5
     assert abs((off < 0.6745).double().mean() - 0.75) < 4 * (0.75 * 0.25 / n) ** 0.5
+
+
+def test_methods_are_compared_on_the_seeds_that_both_have():
+    """The other seed is an easy one, which a rival alone has run."""
+    have = [cell("best of N", -9.0, seed=s) for s in (0, 1)]
+    have += [cell("Elites", 1.0), cell("pycma, held", 0.5), cell("pycma, held", 50.0, seed=1)]
+    ((_, found),) = tables.winners(have).items()
+    assert found["Elites first"]
+    assert found["strict"]
+    have += [cell("Elites", 2.0, seed=1)]
+    ((_, found),) = tables.winners(have).items()
+    assert not found["Elites first"]

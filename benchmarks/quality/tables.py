@@ -1,5 +1,6 @@
 """What the cells say: who is first where, and how real it is."""
 
+import math
 import statistics
 from collections import defaultdict
 from math import prod
@@ -42,39 +43,60 @@ def middle(cells: list[Cell], column: str) -> float:
     return statistics.median(values) if values else float("nan")
 
 
+def gap(one: list[Cell], other: list[Cell]) -> float:
+    """How far the median of one method is above that of another, over the seeds that both have; NaN for none."""
+    seeds = {c["seed"] for c in one} & {c["seed"] for c in other}
+    return _best(one, seeds) - _best(other, seeds) if seeds else float("nan")
+
+
+def gaps(one: list[Cell], others: dict[str, list[Cell]]) -> dict[str, float]:
+    """The gaps to those that have run on a seed that it has, by name."""
+    found = {m: gap(one, c) for m, c in others.items()}
+    return {m: g for m, g in found.items() if not math.isnan(g)}
+
+
+def _best(cells: list[Cell], seeds: set[int]) -> float:
+    return statistics.median(c["best"] for c in cells if c["seed"] in seeds)
+
+
 def scales(found: dict[Key, dict[str, list[Cell]]]) -> dict[str, float]:
     """What a task's rewards range over; 0, so that nothing ties, where best of N has not run."""
     ranges: dict[str, float] = {}
     for task in {t for t, _ in found}:
         here = {b: ms for (t, b), ms in found.items() if t == task}
-        top = [middle(c, "best") for ms in here.values() for c in ms.values() if typical(c)]
         base = here[min(here)].get(BASE)  # samples of the prior, whatever the norm of the winner
-        ranges[task] = max(0.0, max(top) - middle(base, "best")) if top and base else 0.0
+        risen = [gap(c, base) for ms in here.values() for c in ms.values() if typical(c)] if base else []
+        ranges[task] = max((g for g in risen if g > 0), default=0.0)
     return ranges
 
 
 def winners(cells: list[Cell]) -> dict[Key, dict[str, Any]]:
-    """Of each cell: the best on the shell among ours and among the rest, and whether ours are first."""
+    """Of each cell: the best on the shell among ours and among the rest, and whether ours are first.
+
+    Two methods are compared on the seeds that both have, since rewards depend on the seed.
+    """
     found = grouped(cells)
     ranges, ours = scales(found), {name: c for name, c in contenders().items() if c.ours}
     out = {}
     for key, methods in sorted(found.items(), key=lambda item: (list(TASKS).index(item[0][0]), item[0][1])):
-        on = {m: middle(c, "best") for m, c in methods.items() if typical(c)}
-        theirs = {m: v for m, v in on.items() if m not in ours}
-        mine = {m: v for m, v in on.items() if m in ours}
+        on = {m: c for m, c in methods.items() if typical(c)}
+        theirs = {m: c for m, c in on.items() if m not in ours}
+        mine = {m: c for m, c in on.items() if m in ours}
         if not theirs or not mine:
             continue
-        rival, leader = max(theirs, key=theirs.__getitem__), max(mine, key=mine.__getitem__)
-        free = max((v for m, v in mine.items() if not ours[m].gradients), default=float("-inf"))
         slack = TIE * ranges[key[0]]
+        lead = {m: min(gaps(c, theirs).values(), default=math.nan) for m, c in mine.items()}
+        leader = max((m for m, g in lead.items() if not math.isnan(g)), key=lead.__getitem__)
+        before = gaps(mine[leader], theirs)
+        rival = min(before, key=before.__getitem__)
         out[key] = {
-            "rival": (rival, theirs[rival]),
-            "leader": (leader, mine[leader]),
-            "Elites": on.get("Elites", float("-inf")),
-            "ours first": mine[leader] >= theirs[rival] - slack,
-            "ours without gradients first": free >= theirs[rival] - slack,
-            "Elites first": on.get("Elites", float("-inf")) >= theirs[rival] - slack,
-            "strict": on.get("Elites", float("-inf")) > theirs[rival],
+            "rival": (rival, middle(theirs[rival], "best")),
+            "leader": (leader, middle(mine[leader], "best")),
+            "Elites": middle(mine["Elites"], "best") if "Elites" in mine else float("-inf"),
+            "ours first": lead[leader] >= -slack,
+            "ours without gradients first": any(g >= -slack for m, g in lead.items() if not ours[m].gradients),
+            "Elites first": lead.get("Elites", float("-inf")) >= -slack,
+            "strict": lead.get("Elites", float("-inf")) > 0,
         }
     return out
 
@@ -114,12 +136,12 @@ def show(cells: list[Cell]) -> None:
 
 
 def lagging(found: dict[Key, dict[str, list[Cell]]], name: str) -> dict[Key, bool]:
-    """Whether a method is within a twentieth of a task's range of the best."""
+    """Whether a method is within a twentieth of a task's range of every other on the shell."""
     ranges, near = scales(found), {}
     for key, methods in found.items():
         if name in methods and key[0] in ranges:
-            best = max(middle(c, "best") for c in methods.values() if typical(c))
-            near[key] = middle(methods[name], "best") >= best - 0.05 * ranges[key[0]]
+            others = {m: c for m, c in methods.items() if typical(c)}
+            near[key] = not any(g < -0.05 * ranges[key[0]] for g in gaps(methods[name], others).values())
     return near
 
 
@@ -127,10 +149,9 @@ def ranks(found: dict[Key, dict[str, list[Cell]]]) -> dict[str, float]:
     """Mean over cells of the share of other methods on the shell that a method's median is behind."""
     behind: dict[str, list[float]] = defaultdict(list)
     for methods in found.values():
-        on = {m: middle(c, "best") for m, c in methods.items() if typical(c)}
+        on = {m: c for m, c in methods.items() if typical(c)}
         for m, c in methods.items():
-            value = middle(c, "best")
-            others = [v for other, v in on.items() if other != m]
-            if others:
-                behind[m].append(sum(v > value for v in others) / len(others))
+            ahead = gaps(c, {name: other for name, other in on.items() if name != m}).values()
+            if ahead:
+                behind[m].append(sum(g < 0 for g in ahead) / len(ahead))
     return {m: statistics.mean(v) for m, v in behind.items()}
