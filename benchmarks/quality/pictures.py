@@ -145,7 +145,7 @@ def winner(name: str, who: str) -> tuple[torch.Tensor, Cell]:
     """The winner's picture, and its cell."""
     task = TASKS[name]
     best = cells.one(task, contenders()[who], task.prior(), seed=SEED, most=AT)[AT]
-    return task.prior().decode(best.x[:1])[0, 0], cells.measured(task, SEED, best) | {"task": name}
+    return task.prior().decode(best.x[:1])[0, 0], cells.measured(task, SEED, best) | {"task": name, "method": who}
 
 
 def gallery(out: Path) -> None:
@@ -160,7 +160,7 @@ def gallery(out: Path) -> None:
     )
     for row, (name, label) in zip(grid, ROWS.items(), strict=True):
         first, at = row[0], (0.5, 0.5, "center")
-        wanted = TASKS[name].reward(0)
+        wanted = TASKS[name].reward(SEED)
         if isinstance(wanted, el.rewards.Match):
             picture(first, wanted.image)
             at = (0.5, -0.07, "top")
