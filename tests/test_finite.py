@@ -4,7 +4,8 @@ import pytest
 from helpers import Count
 from methods import METHODS
 
-from elites import Budget, InputError, Stream, run
+from elites import Budget, Checkpoint, InputError, Stream, run
+from elites.events.report import write_report
 from elites.templates import Finite
 
 FINITE = [m for m in METHODS if isinstance(m[1], Finite)]
@@ -28,3 +29,11 @@ def test_a_method_that_ends_is_told_what_its_end_costs(method, make):
 def test_without_a_budget_it_runs_to_its_end():
     for _, method, make in FINITE:
         assert run(method, make()).stopped.startswith("done")
+
+
+def test_a_report_gives_the_noise_of_a_winner_that_has_some_and_of_no_other(tmp_path):
+    for name, method, make in (METHODS[0], FINITE[0]):
+        folder = tmp_path / name.split()[0]
+        run(method, make(), Budget(steps=6), on=[Checkpoint(folder)])
+        page = write_report(folder).read_text()
+        assert ("|z|²/d" in page) == (method is METHODS[0][1])

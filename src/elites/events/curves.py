@@ -63,6 +63,7 @@ def evidence_curves(run: Record) -> str:
             ("shell", "|z|²/d of the best", "typical of the prior"),
             ("distance", "Distance to data of the best", "like held-out data"),
         )
+        if name != "shell" or math.isfinite(run.of_best(name))  # else it is that of a prior sample
     ]
     more = list(dict.fromkeys(name for row in run.rows for name in row if name not in USUAL))
     out += [_curve(x, name, run.column(name), []) for name in more[:MOST]]

@@ -74,6 +74,12 @@ class Record:
         values = [*self.column(name), self.final.get(name, math.nan)]
         return next((v for v in reversed(values) if math.isfinite(v)), math.nan)
 
+    def of_best(self, name: str) -> float:
+        """The number that goes with the best sample in the end, NaN if it has none."""
+        ended = [row for row in self.rows if "best" in row]
+        row = self.final or (ended[-1] if ended else {})
+        return row.get(name, math.nan)
+
     def spent(self, name: str) -> float:
         """What was spent in all."""
         return number(self.result[name]) if name in self.result else self.last(name)

@@ -139,7 +139,7 @@ def _verdict(run: Record) -> str:
     stopped = f"Stopped: {run.result.get('stopped', 'no reason given')}." if run.result else "The run is not finished."
     versions = run.about.get("versions")
     version = versions.get("elites", "") if isinstance(versions, dict) else ""
-    notes = [_on_shell(run)] if math.isfinite(run.last("shell")) else []
+    notes = [_on_shell(run)] if math.isfinite(run.of_best("shell")) else []
     notes += [ON_DISTANCE] if math.isfinite(run.last("distance")) else []
     return (
         f'<header><p class="above">{safe(run.path.resolve().name)} · Diffusion Elites {safe(version)}</p>'
@@ -171,7 +171,7 @@ def _on_shell(run: Record) -> str:
     said = "|z|²/d is the squared length of the best object’s noise over its dimension: 1 is typical of the prior"
     if run.size:
         unit = math.sqrt(2 / run.size)
-        away = abs(run.last("shell") - 1) / unit
+        away = abs(run.of_best("shell") - 1) / unit
         said += f" at d = {run.size:,}, give or take {unit:.2g}; this noise is {away:.1f} standard deviations off"
     return f"{said}. The network was never trained on noise that is far from 1."
 
@@ -188,7 +188,7 @@ def _numbers(run: Record) -> str:
         ("best reward", shown(run.best), f"{shown(preview)} before full steps" if math.isfinite(preview) else ""),
         ("best prior sample", shown(run.probe.get("max", math.nan)), f"of {count:.0f}" if count > 0 else ""),
         ("held-out judge", shown(run.last("judge")), probed("judge")),
-        ("|z|²/d", shown(run.last("shell")), probed("shell")),
+        ("|z|²/d", shown(run.of_best("shell")), probed("shell")),
         ("distance to data", shown(run.last("distance")), probed("distance")),
         ("network evaluations", shown(run.spent("nfe")), ""),
         ("rewards", shown(run.spent("rewards")), ""),
