@@ -57,8 +57,8 @@ class FeynmanKac(Particles):
         seen = super().look(target, state, False, stream)
         return replace(seen, reward=self.guess(target, state, seen.x0, self.temperature, stream)) if asked else seen
 
-    def looks(self, target: Target) -> int:
+    def looks(self) -> int:
         return 1 + self.guess.calls()
 
-    def scores(self, target: Target) -> int:
+    def scores(self) -> int:
         return self.guess.scores()

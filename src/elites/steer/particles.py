@@ -171,11 +171,11 @@ class Particles(Finite, ABC):
         t = state.times[state.i]
         return self.transition(target, state.x, seen.x0, t, s, stream, range(self.n)), None
 
-    def looks(self, target: Target) -> int:
+    def looks(self) -> int:
         """Calls of `denoise` of `look`."""
         return 1
 
-    def scores(self, target: Target) -> int:
+    def scores(self) -> int:
         """Rewards a particle of `look`, where asked."""
         return 1
 
@@ -202,12 +202,10 @@ class Particles(Finite, ABC):
         levels = len(state.times) - 1
         asked = self.resample.allowed(state.i, levels)
         seen = self.look(target, state, asked, stream)
-        rows = None
-        if asked and seen.reward is not None:
+        if seen.reward is not None:
             state = self._weighed(state, seen.reward)
         effective = ess(state.logw)
-        if asked:
-            rows = self.resample(state.logw, self._uniform(state, stream))
+        rows = self.resample(state.logw, self._uniform(state, stream)) if asked else None
         if rows is not None:
             before, state = state, state.pick(rows)
             mean = float(before.logw.logsumexp(0)) - math.log(self.n)
@@ -247,10 +245,10 @@ class Particles(Finite, ABC):
         """One level for all particles."""
         levels, again = len(state.times) - 1, target.cost.rewards
         asked, last = self.resample.allowed(state.i, levels), state.i >= levels - 1
-        calls = self.looks(target) + (0 if last else self.transition.calls())
+        calls = self.looks() + (0 if last else self.transition.calls())
         return Meter(
             nfe=self.n * calls * target.prior.cost,
-            rewards=self.n * again * (self.scores(target) * asked + last),
+            rewards=self.n * again * (self.scores() * asked + last),
         )
 
     def _finish(self, target: Target, state: ParticleState, stream: Stream) -> tuple[ParticleState, Info]:

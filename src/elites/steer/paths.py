@@ -57,7 +57,7 @@ class Paths(Finite):
         Inference-Time Scaling for Diffusion Models beyond Scaling Denoising Steps (Ma et al., 2025), arXiv:2501.09732.
 
     Differences:
-        Parents stay in the pool with their rewards, so that a round cannot lose; the paper keeps children alone.
+        Parents walk on and stay in the pool; the paper keeps children alone.
     """
 
     n: int = 2

@@ -68,8 +68,8 @@ class Guided(Particles):
         self, target: Target, state: ParticleState, seen: Seen, s: Tensor, stream: Stream
     ) -> tuple[Tensor, Tensor | None]:
         t, ids, prior = state.times[state.i], range(self.n), target.prior
-        c = float(prior.kernel(prior.schedule, t, s)[2])  # type: ignore[attr-defined]
-        if not self.uphill or c == 0:
+        c = float(prior.kernel(prior.schedule, t, s)[2]) if self.uphill else 0.0  # type: ignore[attr-defined]
+        if c == 0:
             return super().propose(target, state, seen, s, stream)
         slope = seen.slope
         if self.ahead:
@@ -84,10 +84,10 @@ class Guided(Particles):
         ratio = -(d * (z + d / 2)).flatten(1).double().sum(1)
         return prior.move(state.x, seen.x0, t, s, z + d), ratio
 
-    def looks(self, target: Target) -> int:
+    def looks(self) -> int:
         return 2 if self.ahead and self.uphill else 1
 
-    def scores(self, target: Target) -> int:
+    def scores(self) -> int:
         return 2 if self.ahead and self.uphill else 1
 
     def cost(self, target: Target, state: ParticleState) -> Meter:
