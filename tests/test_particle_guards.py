@@ -18,6 +18,7 @@ from elites import (
     Flow,
     InputError,
     Rollover,
+    Stream,
     Target,
     Tempered,
     TrajectorySearch,
@@ -256,3 +257,18 @@ def test_exact_transitions_part_particles_of_a_walk_without_noise(method):
 def test_options_out_of_range_are_a_sentence(make):
     with pytest.raises(InputError, match="give"):
         make()
+
+
+class Unscheduled:
+    """A prior with random steps whose law is its own affair."""
+
+    noisy, shape, cost = True, (2,), 1
+
+    def grid(self, steps):
+        return VPLinear().times(steps)
+
+
+@pytest.mark.parametrize("method", [Twisted(4, STEPS), Tempered(4, STEPS), FeynmanKac(4, STEPS, transition=Glass())])
+def test_a_prior_without_a_schedule_is_refused_at_the_start(method):
+    with pytest.raises(InputError, match="Unscheduled has no noise schedule"):
+        method.init(Target(Unscheduled(), quadratic), Stream(0))

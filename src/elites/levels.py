@@ -1,4 +1,4 @@
-"""Where on a walk a given noise level is."""
+"""Noise levels of priors that have a schedule: which one, and where on a walk a level is."""
 
 from __future__ import annotations
 
@@ -8,11 +8,28 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-__all__ = ["time_of"]
+from .types import Gaussian, InputError, Prior
+
+__all__ = ["gaussian", "time_of"]
 
 HALVINGS = 80
 
 Schedule = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def gaussian(prior: Prior, instead: str) -> Gaussian:
+    """The prior, if it has a noise schedule and a kernel.
+
+    Arguments:
+        prior: any prior.
+        instead: what to do if it has not, for the message.
+
+    Raises:
+        InputError: if it has not.
+    """
+    if not callable(getattr(prior, "schedule", None)) or not callable(getattr(prior, "kernel", None)):
+        raise InputError(f"{type(prior).__name__} has no noise schedule: {instead}.")
+    return prior  # type: ignore[return-value]
 
 
 def time_of(schedule: Schedule, ratio: float | Tensor, ends: Tensor) -> Tensor:

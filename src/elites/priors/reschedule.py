@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..kernel import DDIM
-from ..levels import time_of
+from ..levels import gaussian, time_of
 from ..schedule import Schedule
 from ..stream import Id, Stream
-from ..types import Gaussian, InputError
+from ..types import Gaussian
 
 __all__ = ["Reschedule"]
 
@@ -54,8 +54,7 @@ class Reschedule:
     kernel: Any = DDIM(1.0)  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
-        if not callable(getattr(self.prior, "schedule", None)):
-            raise InputError(f"{type(self.prior).__name__} has no noise schedule: give a Gaussian prior.")
+        gaussian(self.prior, "give a Gaussian prior")
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..levels import gaussian
 from ..stream import Id, Purpose, Stream
 from ..target import Target
 from ..templates import FIRST, KEEP, Finite, fresh
@@ -74,8 +75,7 @@ class Paths(Finite):
             raise InputError(f"{self}: give 0 < back <= start < 1, shares of the walk.")
 
     def init(self, target: Target, stream: Stream) -> PathsState:
-        if not callable(getattr(target.prior, "schedule", None)):
-            raise InputError(f"{type(target.prior).__name__} has no noise schedule to go back on: use TreeSearch.")
+        gaussian(target.prior, "it cannot go back, use TreeSearch")
         times = target.prior.grid(self.steps)
         if len(times) < 3:
             raise InputError(f"The prior walks {len(times) - 1} levels: search over paths needs at least two.")
@@ -140,7 +140,7 @@ class Paths(Finite):
     def _noised(self, target: Target, state: PathsState, low: int, stream: Stream, ids: Sequence[Id]) -> Tensor:
         """Children `(n children, *shape)` at `times[low]`."""
         (alpha, sigma), (alpha_s, sigma_s) = (
-            tuple(float(v) for v in target.prior.schedule(state.times[i]))  # type: ignore[attr-defined]
+            tuple(float(v) for v in gaussian(target.prior, "use TreeSearch").schedule(state.times[i]))
             for i in (state.level, low)
         )
         by = alpha_s / alpha

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ..levels import time_of
+from ..levels import gaussian, time_of
 from ..stream import Id, Stream
 from ..target import Target
 from ..templates import fresh
@@ -97,8 +97,7 @@ class Glass:
             raise InputError(f"{self}: give at least one step, and a rho in [0, 1) or None.")
 
     def check(self, prior: Prior) -> None:
-        if not callable(getattr(prior, "schedule", None)):
-            raise InputError(f"{type(prior).__name__} has no noise schedule: use transition=Native().")
+        gaussian(prior, "use transition=Native()")
 
     def calls(self) -> int:
         return 2 * self.steps - 1
@@ -106,7 +105,7 @@ class Glass:
     def __call__(
         self, target: Target, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, stream: Stream, ids: Sequence[Id]
     ) -> Tensor:
-        schedule, ends = target.prior.schedule, target.prior.grid(1)  # type: ignore[attr-defined]
+        schedule, ends = gaussian(target.prior, "use Native()").schedule, target.prior.grid(1)
         alpha, sigma, alpha_s, sigma_s = (float(v) for v in (*schedule(t), *schedule(s)))
         if sigma_s == 0:
             return x0

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..levels import gaussian
 from ..resample import ess
 from ..stream import Id, Purpose, Stream
 from ..target import Target
@@ -56,6 +57,11 @@ class Guided(Particles):
     def uphill(self) -> bool:
         """Whether there is a gradient at all."""
 
+    def init(self, target: Target, stream: Stream) -> ParticleState:
+        if self.uphill:
+            gaussian(target.prior, "its steps have no density to follow a gradient in, use FeynmanKac")
+        return super().init(target, stream)
+
     def look(self, target: Target, state: ParticleState, asked: bool, stream: Stream) -> Seen:
         t, ids = state.times[state.i], range(self.n)
         if self.ahead or not self.uphill:
@@ -67,8 +73,10 @@ class Guided(Particles):
     def propose(
         self, target: Target, state: ParticleState, seen: Seen, s: Tensor, stream: Stream
     ) -> tuple[Tensor, Tensor | None]:
-        t, ids, prior = state.times[state.i], range(self.n), target.prior
-        c = float(prior.kernel(prior.schedule, t, s)[2]) if self.uphill else 0.0  # type: ignore[attr-defined]
+        if not self.uphill:
+            return super().propose(target, state, seen, s, stream)
+        t, ids, prior = state.times[state.i], range(self.n), gaussian(target.prior, "use FeynmanKac")
+        c = float(prior.kernel(prior.schedule, t, s)[2])
         if c == 0:
             return super().propose(target, state, seen, s, stream)
         slope = seen.slope
