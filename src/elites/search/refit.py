@@ -107,7 +107,9 @@ class Refit(Protocol):
 
 def _check(refit: Refit, good: bool) -> None:
     if not good:
-        raise InputError(f"{refit}: shares lie between 0 and 1, rates, paths and floors are not negative.")
+        raise InputError(
+            f"{refit}: shares lie between 0 and 1, a step is positive, rates, paths and floors are not negative."
+        )
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class Natural:
     With y = T e and utilities u_i = max(0, log(P / 2 + 1) - log i), normalised to sum 1, minus 1 / P, for the i-th
     best of P, equal for equal rewards, so that the worse half counts against:
 
-        m <- m + s g,    g = sum_i u_i y_i
+        m <- m + step s g,    g = sum_i u_i y_i
         s <- s exp(eta / 2 (h - mean h) + q),    h = sum_i u_i (e_i^2 - 1)
         p_j <- (1 - a_j) p_j + sqrt(a_j (2 - a_j)) g' / |u|,    g' = sum_i u_i e_i,    a_j = min(1/2, P / (4^j d))
         A <- A (I + B + B^2 / 2),    B = 0.3 (3 + log d) / (d sqrt(d)) sum_i u_i e_i e_i^T, less its diagonal
@@ -180,6 +182,7 @@ class Natural:
     steps over longer and longer times.
 
     Arguments:
+        step: how far the mean goes along g; 1 is the natural step.
         rate: times the default eta = (3 + log d) / (5 sqrt(d)).
         aim: share by which wins have to exceed losses for the step to stay as it is.
         paths: how many directions are remembered.
@@ -196,13 +199,14 @@ class Natural:
         2019), arXiv:1705.06693: the paths.
     """
 
+    step: float = 1.5
     rate: float = 0.5
     aim: float = 0.25
     paths: int = 6
     full: int = 50
 
     def __post_init__(self) -> None:
-        _check(self, self.rate >= 0 and 0 <= self.aim < 1 and self.paths >= 0 and self.full >= 0)
+        _check(self, self.step > 0 and self.rate >= 0 and 0 <= self.aim < 1 and self.paths >= 0 and self.full >= 0)
 
     def __call__(self, law: Law, told: Told) -> Law:
         good = told.rewards > -torch.inf
@@ -214,7 +218,7 @@ class Natural:
         trend = 0.7 * law.trend + 0.3 * _success(told.rewards, law.before, self.aim)
         grow = (eta / 2 * (shape - shape.mean())).clamp(-1, 1) + trend
         return Law(
-            law.mean + law.std * (u * law.turn(e)).sum(0),
+            law.mean + self.step * law.std * (u * law.turn(e)).sum(0),
             (law.std * grow.exp()).clamp(min=LEAST),
             law.paths if d <= self.full else self._paths(law.paths, step / _spread(len(e)), len(told.e)),
             _turned(law.matrix, e, u) if d <= self.full else law.matrix,
