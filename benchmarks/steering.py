@@ -107,7 +107,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.curves:
-        draw(args.picture, args.methods, range(*args.seeds))
+        draw(args.picture, curves(args.methods, range(*args.seeds)))
         return
     with args.out.open("a") as out:
         for name in args.tasks:
@@ -119,6 +119,7 @@ def main() -> None:
                 rows = [cell(task, who, seed, nfe) for seed in range(*args.seeds)]
                 for seed, row in zip(range(*args.seeds), rows, strict=True):
                     out.write(json.dumps({"task": name, "method": who, "seed": seed, "budget": nfe} | row) + "\n")
+                out.flush()
                 best = [r["best"] for r in rows]
                 spread = statistics.stdev(best) / len(best) ** 0.5 if len(best) > 1 else 0.0
                 judge = f"{middle(rows, 'judge'):.3g}" if rows[0]["judge"] is not None else ""
@@ -129,30 +130,37 @@ def main() -> None:
                 )
 
 
-def draw(path: Path, names: Sequence[str], seeds: Sequence[int]) -> None:
-    """The mean of the best reward over evaluations, with its standard error."""
+def curves(names: Sequence[str], seeds: Sequence[int]) -> dict[str, list[tuple[float, float]]]:
+    """Of each method: what it leaves of the distance, mean and standard error, over evaluations."""
+    out = {}
+    for name in names:
+        found = [[-cell(FLOW, name, seed, nfe)["best"] for seed in seeds] for nfe in CURVE]
+        out[name] = [(statistics.mean(v), statistics.stdev(v) / len(v) ** 0.5) for v in found]
+        print(name, " ".join(f"{m:.3f} +- {e:.3f}" for m, e in out[name]), flush=True)
+    return out
+
+
+def draw(path: Path, found: dict[str, list[tuple[float, float]]]) -> None:
+    """The distance that is left over evaluations, with its standard error."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
-    for i, name in enumerate(names):
-        found = [[cell(FLOW, name, seed, nfe)["best"] for seed in seeds] for nfe in CURVE]
-        mean = [statistics.mean(v) for v in found]
-        error = [statistics.stdev(v) / len(v) ** 0.5 for v in found]
-        style = ("-", "--", ":")[i // 7]
-        line = axes.errorbar(CURVE, mean, error, ls=style, marker="o", ms=3.5, lw=1.4, capsize=2, label=name)
-        print(name, " ".join(f"{m:.3f} +- {e:.3f}" for m, e in zip(mean, error, strict=True)), flush=True)
-        line[0].set_clip_on(False)
+    figure, axes = plt.subplots(figsize=(8.0, 4.4), layout="constrained")
+    for i, (name, points) in enumerate(found.items()):
+        mean, error = zip(*points, strict=True)
+        axes.errorbar(CURVE, mean, error, ls=("-", "--")[i // 7], marker="o", ms=3.5, lw=1.4, capsize=2, label=name)
     axes.set_xscale("log")
-    axes.set_yscale("symlog", linthresh=0.1)
+    axes.set_yscale("log")
+    axes.set_xticks(CURVE, [f"{n:,}" for n in CURVE])
+    axes.minorticks_off()
     axes.set_xlabel("network evaluations")
-    axes.set_ylabel("minus the distance to the point")
+    axes.set_ylabel("distance to the point")
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=130)
 
 
 def middle(rows: list[dict[str, Any]], column: str) -> float:
