@@ -1,15 +1,21 @@
 """Every method of the library, one line each: being here enrols a method in every contract test."""
 
+import torch
 from helpers import Climber, ends, on_flow, on_humps, on_plane, on_sde
 
 from elites import (
     CMA,
+    DPS,
+    LGDMC,
+    MMPS,
+    MPGD,
     PCN,
     AskTell,
     Auto,
     Elites,
     Evolve,
     FeynmanKac,
+    Lookahead,
     NoiseAscent,
     Paths,
     Plain,
@@ -39,7 +45,26 @@ from elites.search import (
     Shell,
     Whiteness,
 )
-from elites.steer import Draws, Glass, Max, Sum
+from elites.steer import (
+    AheadLoss,
+    Constant,
+    Draws,
+    Glass,
+    Max,
+    Published,
+    Raw,
+    RawGradient,
+    Repeat,
+    Share,
+    Sum,
+    Tilt,
+)
+
+
+def first_two(x):
+    """A linear measurement."""
+    return x.flatten(1)[:, :2] + x.flatten(1)[:, 1:3]
+
 
 METHODS = [  # name, method, target factory
     ("random", RandomSearch(8), on_humps),
@@ -103,6 +128,17 @@ METHODS = [  # name, method, target factory
     ("search over paths of an ODE", Paths(3, 2, 12, start=0.2, back=0.1, advance=2), on_humps),
     ("tree search", TreeSearch(4, 0.5, width=5), on_flow),
     ("tree search, greedy", TreeSearch(4, greedy=True, width=4), on_flow),
+    ("DPS", DPS(5, 8), on_humps),
+    ("DPS as published, on a flow", DPS(5, 6, strength=Raw(0.1)), on_flow),
+    ("DPS with time travel", DPS(6, 5, strength=Share(0.3), repeat=Repeat(3, (0.2, 0.6))), on_flow),
+    ("LGD-MC", LGDMC(5, 6, 2.0, draws=3), on_flow),
+    ("MPGD", MPGD(5, 6, strength=Tilt(0.5, limit=1.0), climbs=2), on_humps),
+    ("MPGD, projected", MPGD(5, 6, project=lambda x: x.clamp(-2, 2)), on_flow),
+    ("MMPS", MMPS(5, 6, operator=first_two, y=torch.tensor([0.5, -1.0]), iterations=2), on_flow),
+    ("lookahead", Lookahead(6, 5, 3), on_flow),
+    ("lookahead, published weight at the mean", Lookahead(5, 4, 4, push=AheadLoss(Published()), mean=True), on_humps),
+    ("lookahead, constant weight", Lookahead(5, 4, 3, push=AheadLoss(Constant(0.1))), on_flow),
+    ("raw gradients", Lookahead(5, 4, 3, push=RawGradient()), on_humps),
     ("plain walk, deterministic", Plain(steps=5, n=8), on_humps),
     ("plain walk, DDIM(eta=1)", Plain(steps=5, n=9), on_flow),
 ]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from methods import METHODS
 from safetensors.torch import load, save
 
-from elites import Budget, Checkpoint, InputError, Probe, Retry, Stream, Walk, Watch, resume, run
+from elites import MPGD, Budget, Checkpoint, InputError, Lookahead, Probe, Retry, Stream, Walk, Watch, resume, run
 from elites.packing import pack, unpack
 from elites.store import Folder
 
@@ -112,11 +112,9 @@ def test_the_meter_equals_a_counting_stub(method, make, reward):
         count = Count()
         changes = {} if reward is None else {"reward": reward, "on_error": Retry(2)}
         result = run(method, make(count=count, batch=batch, **changes), SMALL)
-        assert (result.meter.nfe, result.meter.rewards, result.meter.grads) == (
-            count.objects,
-            count.scored,
-            count.grads,
-        )
+        assert (result.meter.nfe, result.meter.rewards) == (count.objects, count.scored)
+        clean = isinstance(method, MPGD | Lookahead)  # gradients at clean objects, which never pass the network
+        assert result.meter.grads > count.grads if clean else result.meter.grads == count.grads
         assert set(count.sizes) == {batch}
         assert count.padded_well
         assert result.meter.failures == len(result.failures) == sum(row["failures"] for row in result.history)

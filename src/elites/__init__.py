@@ -33,7 +33,12 @@ from .search import (
     ZeroOrder,
 )
 from .steer import (
+    DPS,
+    LGDMC,
+    MMPS,
+    MPGD,
     FeynmanKac,
+    Lookahead,
     Paths,
     Rollover,
     Tempered,
@@ -51,7 +56,11 @@ from .types import Budget, InputError, Result, Samples
 __all__ = [
     "CMA",
     "DDIM",
+    "DPS",
     "EDM",
+    "LGDMC",
+    "MMPS",
+    "MPGD",
     "PCN",
     "VE",
     "X0",
@@ -69,6 +78,7 @@ __all__ = [
     "Flow",
     "Folder",
     "InputError",
+    "Lookahead",
     "NoiseAscent",
     "Pair",
     "Paths",

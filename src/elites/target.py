@@ -92,9 +92,16 @@ class Target:
         return other
 
     @property
+    def tries(self) -> int:
+        """Calls that the reward of one object may take."""
+        return 1 + self.on_error.again
+
+    @property
     def cost(self) -> Meter:
-        """What one candidate costs: its walk and, without retries, one reward."""
-        return Meter(nfe=self.walk.calls(self.prior) * self.prior.cost, rewards=1 + self.on_error.again)
+        """The most that one candidate costs: its walk, with what that asks for on its way, and its reward."""
+        walk, prior = self.walk, self.prior
+        rewards = self.tries * (1 + walk.scores(prior))
+        return Meter(nfe=walk.calls(prior) * prior.cost, rewards=rewards, grads=walk.pulls(prior))
 
     def denoise(self, x: Tensor, t: Tensor, z: Tensor | None = None) -> Tensor:
         """Clean guess `(B, *shape)` at noisy x `(B, *shape)` and 0-dim t, with noise z if the prior is `noisy`.
@@ -201,6 +208,11 @@ class Target:
 
         values, aux, grads = zip(*self._each("batch", len(x), call), strict=True)
         return torch.cat(values), list(aux), torch.cat(grads)
+
+    def pull(self, out: Tensor, leaf: Tensor, v: Tensor) -> Tensor:
+        """v times d out / d leaf `(B, *shape)`, for a function of `grad` that needs more than one; it is counted."""
+        self.meter.grads += len(leaf)
+        return torch.autograd.grad(out, leaf, v.to(out), retain_graph=True)[0]
 
     @contextmanager
     def _mode(self) -> Iterator[None]:

@@ -74,8 +74,8 @@ class Search(ABC):
 
     def cost(self, target: Target, state: Any) -> Meter:
         """A population of candidates."""
-        size = self.size(state)
-        return Meter(nfe=size * target.cost.nfe, rewards=size * target.cost.rewards)
+        size, each = self.size(state), target.cost
+        return Meter(nfe=size * each.nfe, rewards=size * each.rewards, grads=size * each.grads)
 
     def size(self, state: Any) -> int:
         """Candidates of the next step."""
@@ -129,6 +129,14 @@ class Walk(Finite, ABC):
     def calls(self, prior: Prior) -> int:
         """Calls of `denoise` of a whole walk."""
         return len(prior.grid(self.steps)) - 1
+
+    def scores(self, prior: Prior) -> int:
+        """Rewards that a whole walk asks for on its way."""
+        return 0
+
+    def pulls(self, prior: Prior) -> int:
+        """Gradients that a whole walk asks for."""
+        return 0
 
     def begin(self, target: Target, z: Tensor) -> WalkState:
         """The state at the highest noise level, from noise z `(B, *shape)`."""
@@ -192,14 +200,16 @@ class Walk(Finite, ABC):
 
     def whole(self, target: Target, state: WalkState) -> Meter:
         """The walks, and their rewards."""
-        return Meter(nfe=self.n * self.calls(target.prior) * target.prior.cost, rewards=self.n * target.cost.rewards)
+        prior = target.prior
+        rewards = self.n * target.tries * (1 + self.scores(prior))
+        return Meter(nfe=self.n * self.calls(prior) * prior.cost, rewards=rewards, grads=self.n * self.pulls(prior))
 
     def cost(self, target: Target, state: WalkState) -> Meter:
         """One level for all objects, and their rewards at the last."""
         levels = len(state.times) - 1
         last = state.i >= levels - 1
         nfe = -(-self.calls(target.prior) // levels) * self.n * target.prior.cost
-        return Meter(nfe=nfe, rewards=self.n * target.cost.rewards if last else 0)
+        return Meter(nfe=nfe, rewards=self.n * target.tries if last else 0)
 
     def _advance(
         self, target: Target, state: WalkState, stream: Stream, ids: Sequence[Id]

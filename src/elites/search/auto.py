@@ -119,7 +119,7 @@ class Auto:
         if state.picked:
             return self.methods(target)[state.picked].cost(target, state.inside[state.picked])
         plain, tried = self._plain.cost(target, state.inside["plain"]), int(self.gradients)
-        rewards = (self._twice + tried) * target.cost.rewards
+        rewards = self._twice * target.tries + tried * target.cost.rewards
         return plain + Meter(nfe=tried * target.cost.nfe, rewards=rewards, grads=tried)
 
     def why(self, state: AutoState) -> str:

@@ -133,7 +133,7 @@ class ValueDecoding(Finite):
         """One block for all children."""
         levels, each = self._end(state) - state.i, self.n * self.children
         calls = levels + self.transition.calls() * (levels if state.i else 0)
-        return Meter(nfe=each * calls * target.prior.cost, rewards=each * target.cost.rewards)
+        return Meter(nfe=each * calls * target.prior.cost, rewards=each * target.tries)
 
     def _end(self, state: DecodingState) -> int:
         return min(state.i + self.block, len(state.times) - 1) if state.i else 1

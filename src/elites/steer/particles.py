@@ -243,7 +243,7 @@ class Particles(Finite, ABC):
 
     def cost(self, target: Target, state: ParticleState) -> Meter:
         """One level for all particles."""
-        levels, again = len(state.times) - 1, target.cost.rewards
+        levels, again = len(state.times) - 1, target.tries
         asked, last = self.resample.allowed(state.i, levels), state.i >= levels - 1
         calls = self.looks() + (0 if last else self.transition.calls())
         return Meter(

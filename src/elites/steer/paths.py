@@ -124,7 +124,7 @@ class Paths(Finite):
         else:
             back = self.children * (end - self._low(state) + 1)
             calls, scored = self.n * (end - state.level + back), self.n * (1 + self.children)
-        return Meter(nfe=calls * target.prior.cost, rewards=scored * target.cost.rewards)
+        return Meter(nfe=calls * target.prior.cost, rewards=scored * target.tries)
 
     def _end(self, state: PathsState) -> int:
         """The level where this step ends."""

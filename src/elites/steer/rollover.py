@@ -147,14 +147,12 @@ class Rollover(Finite):
     def whole(self, target: Target, state: RolloverState) -> Meter:
         """The evaluations, and what the transitions of the children take besides."""
         later = max(self.evaluations - self.n * self.first, 0) * self.transition.calls()
-        return Meter(
-            nfe=(self.evaluations + later) * target.prior.cost, rewards=self.evaluations * target.cost.rewards
-        )
+        return Meter(nfe=(self.evaluations + later) * target.prior.cost, rewards=self.evaluations * target.tries)
 
     def cost(self, target: Target, state: RolloverState) -> Meter:
         """One proposal of all streams."""
         n, calls = self._asked(state), 1 + (self.transition.calls() if state.round else 0)
-        return Meter(nfe=n * calls * target.prior.cost, rewards=n * target.cost.rewards)
+        return Meter(nfe=n * calls * target.prior.cost, rewards=n * target.tries)
 
     def _asked(self, state: RolloverState) -> int:
         return self.n * (self.width if state.round else self.first)

@@ -132,7 +132,7 @@ class TrajectorySearch(Finite):
     def cost(self, target: Target, state: TrajectoryState) -> Meter:
         """A round."""
         each = self.n * self.candidates
-        return Meter(nfe=each * target.prior.cost, rewards=each * target.cost.rewards)
+        return Meter(nfe=each * target.prior.cost, rewards=each * target.tries)
 
     def _noises(self, state: TrajectoryState, stream: Stream) -> Tensor:
         """Candidates `(n candidates, *shape)`; those of the first round are fresh."""

@@ -139,7 +139,7 @@ class TreeSearch:
     def cost(self, target: Target, state: TreeState) -> Meter:
         """`width` whole walks, at most."""
         levels = len(state.times) - 1
-        return Meter(nfe=self.width * levels * target.prior.cost, rewards=self.width * target.cost.rewards)
+        return Meter(nfe=self.width * levels * target.prior.cost, rewards=self.width * target.tries)
 
     def _down(self, state: TreeState, u: Tensor) -> int:
         """The node where a walk branches off; it and all above it are visited once more."""

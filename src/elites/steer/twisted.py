@@ -16,19 +16,17 @@ References:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..levels import gaussian
 from ..resample import ess
-from ..stream import Id, Purpose, Stream
+from ..stream import Purpose, Stream
 from ..target import Target
-from ..templates import fresh
 from ..types import InputError, Meter
 from .particles import Particles, ParticleState, Seen
+from .slopes import through
 from .transitions import Native
 
 __all__ = ["Guided", "Tempered", "Twisted"]
@@ -67,7 +65,7 @@ class Guided(Particles):
         if self.ahead or not self.uphill:
             return super().look(target, state, asked, stream)
         walk = stream.at(purpose=Purpose.WALK, draw=2 * state.i)
-        seen = self._slope(target, state.x, t, ids, stream, walk)
+        seen = Seen(*through(target, state.x, t, ids, stream, walk))
         return seen if asked else Seen(seen.x0, None, seen.slope)
 
     def propose(
@@ -83,7 +81,7 @@ class Guided(Particles):
         if self.ahead:
             landing = prior.move(state.x, seen.x0, t, s)
             walk = stream.at(draw=stream.draw + 1)  # that of the next level's clean guess
-            slope = self._slope(target, landing, s, ids, stream, walk).slope
+            slope = through(target, landing, s, ids, stream, walk)[2]
         assert slope is not None
         d = c * state.scale / self.temperature * slope
         size = d.flatten(1).square().mean(1).sqrt().clamp(min=1e-30).reshape(-1, *[1] * (d.ndim - 1))
@@ -105,20 +103,7 @@ class Guided(Particles):
         levels = len(state.times) - 1
         asked, last = self.resample.allowed(state.i, levels), state.i >= levels - 1
         scored = (1 if not self.ahead else asked + (not last)) + last
-        return Meter(nfe=cost.nfe, rewards=self.n * target.cost.rewards * scored, grads=self.n)
-
-    def _slope(self, target: Target, x: Tensor, t: Tensor, ids: Sequence[Id], stream: Stream, walk: Stream) -> Seen:
-        """Clean guesses, rewards and their gradients at x; where a reward fails, the gradient is zero."""
-
-        def value(leaf: Tensor, rows: Sequence[Id]) -> tuple[Tensor, Tensor]:
-            x0 = target.denoise(leaf, t, fresh(target, walk, rows, leaf))
-            reward = target.score(x0, stream, rows)
-            return torch.where(torch.isfinite(reward), reward, 0.0), (x0.detach(), reward.detach())  # type: ignore[return-value]
-
-        _, parts, slope = target.grad(value, x, ids)
-        x0, reward = (torch.cat(v) for v in zip(*parts, strict=True))
-        finite = torch.isfinite(slope).flatten(1).all(1).reshape(-1, *[1] * (slope.ndim - 1))
-        return Seen(x0, reward, torch.where(finite, slope, 0.0))
+        return Meter(nfe=cost.nfe, rewards=self.n * target.tries * scored, grads=self.n)
 
 
 @dataclass(frozen=True)
