@@ -31,7 +31,7 @@ ALLOWED = {
     "stream": {"types"},
     "schedule": {"types"},
     "kernel": {"types", "schedule"},
-    "levels": set(),
+    "levels": {"types"},
     "resample": {"types"},
     "scoring": {"types", "stream", "schedule", "kernel"},
     "target": {"types", "stream", "scoring", "schedule", "kernel"},

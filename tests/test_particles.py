@@ -84,7 +84,7 @@ def states(method, make, seeds=12, steps=1000):
 
 
 def assert_law(ended, mean, cov, log_z):
-    """Weighted means and covariances, and Z, within four standard errors by the spread over the seeds."""
+    """Weighted means and covariances, and Z, within four standard errors; eighty such numbers are tested."""
     rows = []
     for state in ended:
         x, w, z = weighted(state)
@@ -112,7 +112,7 @@ CASES = {
 
 @pytest.mark.parametrize(("schedule", "method"), CASES.values(), ids=CASES)
 def test_particles_have_the_tilted_law_of_the_walk_and_its_normaliser(schedule, method):
-    ended = states(method, lambda: on(schedule))
+    ended = states(method, lambda: on(schedule), 24)
     assert min(state.resampled for state in ended) > 0
     assert_law(ended, *tilted(*walked(schedule)))
 
