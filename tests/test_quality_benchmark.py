@@ -1,5 +1,7 @@
 """What the large comparison of searches rests on: its cells, its verdicts, its peers and its rewards."""
 
+import json
+
 import pytest
 import torch
 from benchmarks import peers
@@ -46,11 +48,15 @@ def test_cells_of_another_task_do_not_count():
     assert len(missing([c | {"task": "ripples, 64"} for c in complete("Elites")], ["Elites"])) == 1
 
 
-def test_a_run_against_the_clock_is_not_repeated_at_the_same_limit():
-    row = {"task": "digits size", "method": "Elites", "seed": 0, "limit": 8.0}
+def test_a_run_against_the_clock_is_not_repeated_at_the_same_limit(tmp_path, capsys):
+    row = {"task": "digits size", "method": "Elites", "seed": 0, "budget": 8.0}
     asked = ["digits size"], ["Elites"], [0, 1]
     assert clock.missing([row], *asked, 8.0) == [("digits size", "Elites", 1)]
     assert len(clock.missing([row], *asked, 4.0)) == 2
+    told = row | {"best": -20.0, "nfe": 900, "seconds": 4.5}
+    (tmp_path / "clock.jsonl").write_text(json.dumps(told) + "\n")
+    clock.show(cells.load(tmp_path / "clock.jsonl"), 8.0)
+    assert "| Elites | -20 | 900 | 200 |" in capsys.readouterr().out
 
 
 def test_the_recorder_has_the_best_within_each_budget():

@@ -58,7 +58,7 @@ def one(name: str, who: str, seed: int, seconds: float) -> Row:
         "task": name,
         "method": who,
         "seed": seed,
-        "limit": seconds,
+        "budget": seconds,
         "best": float(result.best.reward[0]),
         "nfe": result.meter.nfe,
         "seconds": result.meter.seconds,
@@ -69,14 +69,14 @@ def missing(
     have: Sequence[Row], tasks: Sequence[str], names: Sequence[str], seeds: Sequence[int], limit: float
 ) -> list[tuple[str, str, int]]:
     """Runs that are not there yet, the seeds in turn, so that what else the machine does falls on all alike."""
-    done = {(r["task"], r["method"], r["seed"], r["limit"]) for r in have}
+    done = {(r["task"], r["method"], r["seed"], r["budget"]) for r in have}
     every = [(name, who, seed) for seed in seeds for name in tasks for who in names]
     return [run for run in every if (*run, limit) not in done]
 
 
 def show(rows: Sequence[Row], limit: float) -> None:
     """The table, in Markdown."""
-    rows = [r for r in rows if r["limit"] == limit]
+    rows = [r for r in rows if r["budget"] == limit]
     tasks = [name for name in PARTS if any(r["task"] == name for r in rows)]
     print(f"\n{limit:g} seconds a run, median over seeds; evaluations are those of the network, over all runs\n")
     print(f"| method | {' | '.join(tasks)} | evaluations | a second |")
