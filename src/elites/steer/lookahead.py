@@ -31,7 +31,7 @@ from ..target import Target
 from ..templates import FIRST, KEEP, Finite, Plain, Walk, WalkState, fresh
 from ..types import Info, InputError, Meter, Prior, Samples
 from .guidance import NONE
-from .slopes import finite
+from .slopes import finite, of_clean
 
 __all__ = ["AheadLoss", "Constant", "Lookahead", "LookaheadState", "Published", "RawGradient", "Tweedie"]
 
@@ -238,12 +238,7 @@ class Lookahead(Finite):
     def aim(self, target: Target, x: Tensor, stream: Stream) -> Aim:
         """What the samples x `(n, *shape)` of a round make the next one ask for."""
         at = x.mean(0, keepdim=True) if self.mean else x
-
-        def value(leaf: Tensor, rows: Sequence[Id]) -> tuple[Tensor, None]:
-            reward = target.score(leaf, stream, rows)
-            return torch.where(torch.isfinite(reward), reward, 0.0), None
-
-        g = finite(target.grad(value, at, range(len(at)))[2])
+        g = of_clean(target, at, range(len(at)), stream)
         y = self.delta + (g * at).flatten(1).sum(1)
         g, y = (v.expand(self.n, *v.shape[1:]) for v in (g, y))
         return Aim(g, y, self.regularisation * self.delta)

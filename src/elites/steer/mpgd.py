@@ -14,7 +14,7 @@ from ..target import Target
 from ..templates import fresh
 from ..types import InputError
 from .guidance import NONE, Guidance
-from .slopes import finite
+from .slopes import of_clean
 
 __all__ = ["MPGD"]
 
@@ -63,12 +63,7 @@ class MPGD(Guidance):
         x0 = target.denoise(x, t, fresh(target, walk, ids, x))
         to_g, to_x0 = alpha / (alpha**2 + sigma**2), sigma**2 / (alpha**2 + sigma**2)
 
-        def value(leaf: Tensor, rows: Sequence[Id]) -> tuple[Tensor, None]:
-            reward = target.score(leaf if self.project is None else self.project(leaf), stream, rows)
-            return torch.where(torch.isfinite(reward), reward, 0.0), None
-
         total = torch.zeros_like(x0)
         for _ in range(self.climbs):
-            there = x0 + to_x0 * total
-            total = total + finite(target.grad(value, there, ids)[2]) / self.temperature
+            total = total + of_clean(target, x0 + to_x0 * total, ids, stream, self.project) / self.temperature
         return x0, to_g * total

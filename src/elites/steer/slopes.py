@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from ..stream import Id, Stream
 from ..target import Target
 from ..templates import fresh
 
-__all__ = ["finite", "through"]
+__all__ = ["finite", "of_clean", "through"]
 
 
 def through(
@@ -30,6 +30,22 @@ def through(
     _, parts, slope = target.grad(value, x, ids)
     x0, reward = (torch.cat(v) for v in zip(*parts, strict=True))
     return x0, reward, finite(slope)
+
+
+def of_clean(
+    target: Target,
+    x0: Tensor,
+    ids: Sequence[Id],
+    stream: Stream,
+    project: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Gradients of the rewards of clean latents `(B, *shape)`, or of what they are projected to; zero for failures."""
+
+    def value(leaf: Tensor, rows: Sequence[Id]) -> tuple[Tensor, None]:
+        reward = target.score(leaf if project is None else project(leaf), stream, rows)
+        return torch.where(torch.isfinite(reward), reward, 0.0), None
+
+    return finite(target.grad(value, x0, ids)[2])
 
 
 def finite(slope: Tensor) -> Tensor:
