@@ -26,8 +26,8 @@ def peak(x):
     return 10 - ((x * THETA.to(x)).sum(1) - 3).square()
 
 
-def plane(schedule=VPCosine(), steps_of=DDIM(1.0)):  # noqa: B008 (frozen)
-    return subspace(FRAME, torch.zeros(1, K), 1.0, schedule=schedule, kernel=steps_of)
+def plane():
+    return subspace(FRAME, torch.zeros(1, K), 1.0, schedule=VPCosine(), kernel=DDIM(1.0))
 
 
 def off(x):

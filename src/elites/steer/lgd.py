@@ -30,7 +30,7 @@ class LGDMC(Guidance):
 
     Arguments:
         steps, n, temperature, strength, repeat: as of `Guidance`.
-        draws: objects for each guess; they come in pairs x0 +- r_t e.
+        draws: objects for each guess; they come in pairs x0 +- r_t e, the last of an odd number alone.
         spread: factor of r_t.
 
     Raises:

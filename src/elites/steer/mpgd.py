@@ -31,8 +31,8 @@ class MPGD(Guidance):
     Arguments:
         steps, n, temperature, strength, repeat: as of `Guidance`.
         project: clean latents `(B, *shape)` to the nearest of the data, differentiable, or `None`.
-        climbs: steps of gradient ascent on the guess at each level, as the backward guidance of universal guidance
-            takes; each of the given strength.
+        climbs: gradients at each level, each taken where those before lead to by that variance, as the backward
+            guidance of universal guidance does; the strength applies to their sum.
 
     Raises:
         InputError: if there is not at least one climb.
