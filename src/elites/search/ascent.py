@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -121,14 +121,6 @@ class NoiseAscent:
         z = torch.zeros(n, torch.Size(shape).numel(), dtype=torch.float32)
         zero, none = z.new_zeros(n), torch.zeros(n, dtype=torch.int64)
         return AscentState(shape, none.bool(), z, z, z, zero, zero + self.rate, none)
-
-    def starting(self, state: AscentState, z: Tensor) -> AscentState:
-        """The state whose first chains begin at noise z `(k, *shape)`, scored again; further ones draw theirs."""
-        z = z[: self.population].flatten(1).float().cpu()
-        k, rest = len(z), self.population - len(z)
-        on = torch.arange(self.population) < k
-        there = torch.cat([z, z.new_zeros(rest, z.shape[1])])
-        return replace(state, begun=on, z=there, value=torch.where(on, torch.finfo(torch.float32).min, 0.0))
 
     def step(self, target: Target, state: AscentState, stream: Stream) -> tuple[AscentState, Info]:
         """Try a step of each chain, and take those that lead up; reports what was tried, and the mean rate."""
