@@ -12,7 +12,7 @@ from elites import DDIM, Flow, Plain, Result, Stream, Target, VPLinear, Worst
 from elites.packing import pack
 from elites.priors import CFG, Fixed, GaussianPrior, OneStep, Reschedule, mixture, subspace
 from elites.priors import normal as gaussian
-from elites.schedule import Eps, Velocity
+from elites.schedule import X0, Eps, Velocity
 
 SOURCE = Path(__file__).parents[1] / "src" / "elites"
 CLOCKS = ("seconds", "network_seconds", "reward_seconds")
@@ -58,6 +58,25 @@ def exact(law, predicts, **changes):
     return GaussianPrior(Net(law, predicts), law.shape, law.schedule, predicts, kernel=law.kernel, **changes)
 
 
+class Bell(torch.nn.Module):
+    """The exact guess of a normal law of independent coordinates, whose means and log variances are weights."""
+
+    def __init__(self, schedule, d=6):
+        super().__init__()
+        self.schedule = schedule
+        self.mean, self.logv = (torch.nn.Parameter(torch.zeros(d)) for _ in range(2))
+
+    def forward(self, x, t):
+        alpha, sigma = (float(v) for v in self.schedule(t[0].double()))
+        v = self.logv.exp()
+        return (alpha * v * x + sigma**2 * self.mean) / (alpha**2 * v + sigma**2)
+
+
+def tunable(d=6, schedule=Flow(), **changes):  # noqa: B008 (frozen)
+    """A standard normal prior that can be trained."""
+    return GaussianPrior(Bell(schedule, d), (d,), schedule, X0(), **changes)
+
+
 def words(x0):
     """A list of strings, as long as the first number is large."""
     return ["a" * int(10 + 3 * v) for v in x0[:, 0].clamp(-3, 3)]
@@ -74,6 +93,7 @@ PRIORS = {
     "network of velocity": exact(humps(schedule=Flow()), Velocity()),
     "guided": CFG(humps(), bell(), 2.0),
     "fixed": Fixed(humps(), torch.arange(6) == 2, torch.ones(6)),
+    "tunable": tunable(),
     "one step": OneStep(words, (6,)),
 }
 
@@ -143,7 +163,13 @@ class Counted:
         real = self.count.network(x)
         if x.requires_grad and not self.count.walked:  # a gradient that begins on the way
             x.register_hook(lambda slope: setattr(self.count, "grads", self.count.grads + real))
-        return self.inner.denoise(x, t, z)
+        out = self.inner.denoise(x, t, z)
+        if out.requires_grad and not x.requires_grad:  # or that ends in the weights
+            out.register_hook(lambda slope: setattr(self.count, "grads", self.count.grads + real))
+        return out
+
+    def with_weights(self, weights):
+        return replace(self, inner=self.inner.with_weights(weights))
 
 
 class Climber:
@@ -167,6 +193,10 @@ def on(prior, *, reward=hill, batch=16, decode_batch=None, on_error=WORST, count
     if count is not None:
         prior, reward = Counted(prior, count), count.reward(reward)
     return Target(prior, reward, walk=Plain(steps=steps), batch=batch, decode_batch=decode_batch, on_error=on_error)
+
+
+def on_tunable(**changes):
+    return on(PRIORS["tunable"], **changes)
 
 
 def on_humps(**changes):

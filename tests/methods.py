@@ -1,7 +1,7 @@
 """Every method of the library, one line each: being here enrols a method in every contract test."""
 
 import torch
-from helpers import Climber, ends, on_flow, on_humps, on_plane, on_sde
+from helpers import Climber, ends, on_flow, on_humps, on_plane, on_sde, on_tunable
 
 from elites import (
     CMA,
@@ -15,6 +15,7 @@ from elites import (
     Elites,
     Evolve,
     FeynmanKac,
+    FineTune,
     Lookahead,
     NoiseAscent,
     Paths,
@@ -59,6 +60,7 @@ from elites.steer import (
     Sum,
     Tilt,
 )
+from elites.train import AdjointMatching, Fit, Follow, OffSupport, PathKL, RewardWeighted, Typical
 
 
 def first_two(x):
@@ -66,6 +68,12 @@ def first_two(x):
     return x.flatten(1)[:, :2] + x.flatten(1)[:, 1:3]
 
 
+def far(x):
+    """The largest coordinate."""
+    return x.abs().amax(1)
+
+
+FIT = Fit(3, 0.05, 8, 2, 10, average=0.5)
 METHODS = [  # name, method, target factory
     ("random", RandomSearch(8), on_humps),
     ("random, one candidate a step", RandomSearch(1), on_flow),
@@ -139,6 +147,14 @@ METHODS = [  # name, method, target factory
     ("lookahead, published weight at the mean", Lookahead(5, 4, 4, push=AheadLoss(Published()), mean=True), on_humps),
     ("lookahead, constant weight", Lookahead(5, 4, 3, push=AheadLoss(Constant(0.1))), on_flow),
     ("raw gradients", Lookahead(5, 4, 3, push=RawGradient()), on_humps),
+    (
+        "fine-tuning by rewards",
+        FineTune(RewardWeighted(9, replay=torch.ones(3, 6)), FIT, (PathKL(50, 3, 4), Typical(0.01, 99, 4, 3))),
+        on_tunable,
+    ),
+    ("fine-tuning by adjoints", FineTune(AdjointMatching(8, 0.5, 4), FIT), on_tunable),
+    ("fine-tuning on guided rounds", FineTune(Follow(Lookahead(8, 5, 4), memory=2), FIT), on_tunable),
+    ("elites distilled", FineTune(Follow(Elites(8), temperature=0.5), FIT, (OffSupport(far, 99.0, 4),)), on_tunable),
     ("plain walk, deterministic", Plain(steps=5, n=8), on_humps),
     ("plain walk, DDIM(eta=1)", Plain(steps=5, n=9), on_flow),
 ]

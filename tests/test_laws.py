@@ -59,8 +59,8 @@ def test_law_01_noise_of_another_shape_is_refused_before_the_network_is_called()
 
 
 def on_the_way(method):
-    """Whether it acts while walks go on."""
-    return type(method).__module__.startswith("elites.steer")
+    """Whether it acts while walks go on, or on the network."""
+    return type(method).__module__.startswith(("elites.steer", "elites.train"))
 
 
 @every_method

@@ -9,7 +9,7 @@ image = target.prior.decode(result.best.x)
 
 __version__ = "0.1.0.dev0"
 
-from . import diagnose, kernel, priors, resample, rewards, schedule, search, steer
+from . import diagnose, kernel, priors, resample, rewards, schedule, search, steer, train
 from .diagnose import DistanceToData, Typicality, Watch, whiteness
 from .events import Checkpoint, Progress, Report, resume
 from .kernel import DDIM, EulerMaruyama, Renoise
@@ -51,6 +51,7 @@ from .store import Folder, StoreError
 from .stream import Stream
 from .target import Target
 from .templates import Plain, Search, Walk
+from .train import FineTune
 from .types import Budget, InputError, Result, Samples
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "Evolve",
     "FeynmanKac",
     "Final",
+    "FineTune",
     "Flow",
     "Folder",
     "InputError",
@@ -129,5 +131,6 @@ __all__ = [
     "schedule",
     "search",
     "steer",
+    "train",
     "whiteness",
 ]

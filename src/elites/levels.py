@@ -1,20 +1,31 @@
-"""Noise levels of priors that have a schedule: which one, and where on a walk a level is."""
+"""Tiers of priors: which have noise levels, and where on a walk one is; which have weights to train."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .types import Gaussian, InputError, Prior
 
-__all__ = ["gaussian", "time_of"]
+__all__ = ["Trainable", "gaussian", "time_of", "trainable"]
 
 HALVINGS = 80
 
 Schedule = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class Trainable(Gaussian, Protocol):
+    """A Gaussian prior whose network has weights; fine-tuning needs it."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to train, by name."""
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Trainable:
+        """The same prior with these weights; gradients go through to them."""
 
 
 def gaussian(prior: Prior, instead: str) -> Gaussian:
@@ -29,6 +40,17 @@ def gaussian(prior: Prior, instead: str) -> Gaussian:
     """
     if not callable(getattr(prior, "schedule", None)) or not callable(getattr(prior, "kernel", None)):
         raise InputError(f"{type(prior).__name__} has no noise schedule: {instead}.")
+    return prior  # type: ignore[return-value]
+
+
+def trainable(prior: Prior) -> Trainable:
+    """The prior, if its network has weights.
+
+    Raises:
+        InputError: if it has no noise schedule or no weights.
+    """
+    if not callable(getattr(gaussian(prior, "give a Gaussian prior"), "with_weights", None)):
+        raise InputError(f"{type(prior).__name__} has no weights to train: give a prior with a network.")
     return prior  # type: ignore[return-value]
 
 

@@ -35,6 +35,8 @@ class Purpose(IntEnum):
     WALK = 1  # noise injected along a walk
     METHOD = 2  # a method's own decisions
     DATA = 3  # exact samples of a known law
+    TRAIN = 4  # rows and noise of a network's updates
+    CHECK = 5  # measurements of a tuned network
 
 
 @dataclass(frozen=True)

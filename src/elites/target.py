@@ -8,7 +8,7 @@ everywhere alike.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .levels import trainable
 from .scoring import Policy, RewardError, Worst, score
 from .stream import Id, Stream
 from .types import Failure, InputError, Meter, Prior, Reward, Samples
@@ -80,8 +81,23 @@ class Target:
 
     def with_walk(self, walk: Walk) -> Target:
         """The same target, meter and failures, with another walk."""
+        return self._like(self.prior, walk)
+
+    def with_prior(self, prior: Prior) -> Target:
+        """The same target, meter and failures, with another prior."""
+        return self._like(prior, self.walk)
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Target:
+        """The same target, meter and failures, with other weights in the network of its prior.
+
+        Raises:
+            InputError: if the prior has no weights.
+        """
+        return self.with_prior(trainable(self.prior).with_weights(weights))
+
+    def _like(self, prior: Prior, walk: Walk) -> Target:
         other = Target(
-            self.prior,
+            prior,
             self.reward,
             walk=walk,
             batch=self.batch,
@@ -208,6 +224,26 @@ class Target:
 
         values, aux, grads = zip(*self._each("batch", len(x), call), strict=True)
         return torch.cat(values), list(aux), torch.cat(grads)
+
+    def learn(
+        self, loss: Callable[[Target], Tensor], weights: Mapping[str, Tensor], rows: int
+    ) -> tuple[float, dict[str, Tensor]]:
+        """A loss and its gradient by the weights of the network.
+
+        Arguments:
+            loss: target, whose network has these weights, to a 0-dim tensor; it may call `denoise` on `rows` objects.
+            weights: of the prior, by name.
+            rows: objects of one network call, however many the target takes at once: so the bits are those of any.
+        """
+        leaves = {name: v.detach().clone().requires_grad_() for name, v in weights.items()}
+        other = self.with_weights(leaves)
+        other.batch, other._gradients, before = rows, True, self.meter.nfe
+        with torch.enable_grad():
+            value = loss(other)
+            slopes = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        self.meter.grads += (self.meter.nfe - before) // self.prior.cost
+        filled = (torch.zeros_like(v) if g is None else g for g, v in zip(slopes, leaves.values(), strict=True))
+        return float(value.detach()), dict(zip(leaves, filled, strict=True))
 
     def pull(self, out: Tensor, leaf: Tensor, v: Tensor) -> Tensor:
         """v times d out / d leaf `(B, *shape)`, for a function of `grad` that needs more than one; it is counted."""

@@ -7,6 +7,7 @@ from .fixed import Fixed
 from .folder import load_pipeline
 from .gaussian import CFG, GaussianPrior
 from .motions import pendulum, unicycle
+from .network import Tunable, lora
 from .onestep import OneStep
 from .onnx import Onnx
 from .reschedule import Reschedule
@@ -21,10 +22,12 @@ __all__ = [
     "OneStep",
     "Onnx",
     "Reschedule",
+    "Tunable",
     "black_box",
     "digits",
     "from_unet",
     "load_pipeline",
+    "lora",
     "mixture",
     "normal",
     "pendulum",

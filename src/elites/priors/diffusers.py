@@ -7,6 +7,7 @@ applies. Nothing here knows an architecture.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..kernel import DDIM, Renoise
 from ..schedule import Table
@@ -25,11 +26,13 @@ from . import schedulers
 from .arguments import check_call, described
 from .folder import load_pipeline
 from .gaussian import GaussianPrior
+from .network import Tunable
 from .onestep import OneStep
 from .opened import Opened
 
 __all__ = ["Diffusers", "black_box"]
 
+NETWORKS = ("transformer", "unet")
 STEPS = 20  # of the call that is looked at; the shape does not depend on it
 
 
@@ -86,7 +89,7 @@ class Diffusers:
             levels = replace(levels, scale=schedulers.initial_scale(opened.start.scheduler))
         kernel = self.kernel or levels.kernel
         inner = GaussianPrior(
-            net=self._predict,
+            net=Tunable(self._predict, getattr(pipe, _name(pipe)), self._save) if _name(pipe) else self._predict,
             shape=tuple(opened.start.latents.shape[1:]),
             schedule=levels.schedule,
             predicts=levels.predicts,
@@ -201,11 +204,39 @@ class Diffusers:
             ours = torch.as_tensor(self.decode(x)).float()
         return float((ours - theirs).norm() / theirs.norm())
 
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the pipeline's transformer or U-Net that are trained, by name."""
+        return self._inner.weights()
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Diffusers:
+        """The same prior with other weights in its network; the pipeline itself, and `check`, stay as they are."""
+        other = copy.copy(self)
+        object.__setattr__(other, "_inner", self._inner.with_weights(weights))
+        return other
+
+    def module(self) -> nn.Module:
+        """The transformer or U-Net of the pipeline."""
+        return self._inner.module()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the pipeline with these weights, in the format of diffusers."""
+        self._inner.save_pretrained(folder)
+
+    def _save(self, module: nn.Module, folder: Path) -> None:
+        pipe = copy.copy(self.pipe)
+        setattr(pipe, _name(pipe), module)
+        pipe.save_pretrained(folder)
+
     def _network_time(self, t: Tensor) -> Tensor:
         return schedulers.network_time(self._levels, t, self._opened.start.timesteps.dtype)
 
     def _predict(self, x: Tensor, t: Tensor) -> Tensor:
         return self._opened.predict(x, self._network_time(t[0])).to(x.dtype)
+
+
+def _name(pipe: Any) -> str:
+    """The component that is the network; empty if it has another name than usual."""
+    return next((name for name in NETWORKS if isinstance(getattr(pipe, name, None), nn.Module)), "")
 
 
 def black_box(pipe: Any, prompt: str, *, num_inference_steps: int, **call: Any) -> OneStep:

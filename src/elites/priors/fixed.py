@@ -3,13 +3,14 @@ r"""Known facts written into a prior: the current state, a goal, waypoints, the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..levels import trainable
 from ..stream import Id, Stream
 from ..types import Gaussian, InputError
 
@@ -125,6 +126,14 @@ class Fixed:
     def move(self, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, z: Tensor | None = None) -> Tensor:
         """The transition of the prior."""
         return self.prior.move(x, x0, t, s, z)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Those of the prior."""
+        return trainable(self.prior).weights()
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Fixed:
+        """The same facts in a prior with other weights."""
+        return replace(self, prior=trainable(self.prior).with_weights(weights))
 
     def _told(self, x: Tensor) -> Tensor:
         if tuple(x.shape[1:]) != tuple(self.shape):  # else it would be broadcast

@@ -6,17 +6,20 @@ A network predicts noise, clean data, v, a score or a velocity; `GaussianPrior` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..kernel import DDIM, Renoise
+from ..levels import trainable
 from ..schedule import Eps, Prediction, Schedule, Score, Table, Velocity
 from ..stream import Id, Stream
 from ..types import Gaussian, InputError
+from .network import Tunable, network
 
 __all__ = ["CFG", "GaussianPrior", "check_device"]
 
@@ -44,7 +47,8 @@ class GaussianPrior:
     """A prior from a network that sees `x = alpha x0 + sigma z`.
 
     Arguments:
-        net: `(x, t)` with x `(B, *shape)` and t `(B,)` to the prediction `(B, *shape)`.
+        net: `(x, t)` with x `(B, *shape)` and t `(B,)` to the prediction `(B, *shape)`; a torch module, or
+            `Tunable(function, module)`, can be trained.
         shape: of one object in latent space.
         schedule: time to (alpha, sigma), and the times of a walk.
         predicts: what the network predicts: `Eps()`, `X0()`, `V()`, `Score()` or `Velocity()`.
@@ -128,6 +132,33 @@ class GaussianPrior:
         mean = a * x + b * x0
         return mean if z is None else mean + c * z
 
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the network that are trained, by name.
+
+        Raises:
+            InputError: if the network is a plain function.
+        """
+        return network(self.net).weights()
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> GaussianPrior:
+        """The same prior with other weights in its network, which itself is left as it is."""
+        return replace(self, net=network(self.net).with_weights(weights))
+
+    def module(self) -> nn.Module:
+        """The torch module of the network.
+
+        Raises:
+            InputError: if there is none.
+        """
+        net = network(self.net)
+        if not isinstance(net, Tunable):
+            raise InputError(f"The network is a {type(net).__name__}: give one that is a torch module.")
+        return net.module
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the network with its weights: in the format of diffusers, or as `weights.safetensors`."""
+        network(self.net).save(Path(folder))
+
 
 @dataclass(frozen=True)
 class CFG:
@@ -204,3 +235,11 @@ class CFG:
     def move(self, x: Tensor, x0: Tensor, t: Tensor, s: Tensor, z: Tensor | None = None) -> Tensor:
         """The transition of the conditional prior."""
         return self.conditional.move(x, x0, t, s, z)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Those of the conditional prior; the other one stays."""
+        return trainable(self.conditional).weights()
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> CFG:
+        """The same guidance with other weights in the conditional prior."""
+        return replace(self, conditional=trainable(self.conditional).with_weights(weights))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..kernel import DDIM
-from ..levels import gaussian, time_of
+from ..levels import gaussian, time_of, trainable
 from ..schedule import Schedule
 from ..stream import Id, Stream
 from ..types import Gaussian
@@ -102,3 +102,11 @@ class Reschedule:
         a, b, c = (float(v) for v in self.kernel(self.schedule, t, s))
         mean = a * x + b * x0
         return mean if z is None else mean + c * z
+
+    def weights(self) -> dict[str, Tensor]:
+        """Those of the prior."""
+        return trainable(self.prior).weights()
+
+    def with_weights(self, weights: Mapping[str, Tensor]) -> Reschedule:
+        """The same schedule for a prior with other weights."""
+        return replace(self, prior=trainable(self.prior).with_weights(weights))

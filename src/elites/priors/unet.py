@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..schedule import Table
 from ..types import InputError
 from .folder import diffusers, own_memory
 from .gaussian import GaussianPrior, check_device
+from .network import Tunable
 from .schedulers import USE_FLOW, Levels, network_time, read
 
 __all__ = ["from_unet", "to_unit"]
@@ -92,7 +94,11 @@ def from_unet(
         raise InputError("The network does not say its sample_size: set it in its config.")
     height, width = (size, size) if isinstance(size, int) else size
     return GaussianPrior(
-        net=_Call(own_memory(unet.to(device).eval().requires_grad_(False)), label, unet.dtype, levels),
+        net=Tunable(
+            _Call(own_memory(unet.to(device).eval().requires_grad_(False)), label, unet.dtype, levels),
+            unet,
+            partial(_save, scheduler=scheduler),
+        ),
         shape=(unet.config.in_channels, height, width),
         schedule=levels.schedule,
         predicts=levels.predicts,
@@ -115,6 +121,12 @@ def _load(folder: Path, scheduler: Any) -> tuple[Any, Any]:
         scheduler = folder / "scheduler"
     unet = library.UNet2DModel.from_pretrained(str(inner), use_safetensors=True, low_cpu_mem_usage=False)
     return unet, scheduler
+
+
+def _save(unet: Any, folder: Path, scheduler: Any) -> None:
+    """A folder that `from_unet` opens."""
+    unet.save_pretrained(folder / "unet")
+    scheduler.save_pretrained(folder / "scheduler")
 
 
 def _scheduler(folder: Path) -> Any:
