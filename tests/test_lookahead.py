@@ -9,7 +9,7 @@ from helpers import gaussian as law
 
 from elites import DDIM, Budget, Flow, InputError, Lookahead, Stream, Target, VPCosine, run
 from elites.priors import subspace
-from elites.steer import AheadLoss, Constant, Published, RawGradient
+from elites.steer import AheadLoss, Constant, Published, RawGradient, Tweedie
 from elites.steer.lookahead import Aim, Pushed
 
 D, K = 12, 3
@@ -116,3 +116,15 @@ def test_the_mean_asks_for_one_gradient_and_each_sample_for_its_own():
 def test_options_out_of_range_are_a_sentence(make):
     with pytest.raises(InputError, match="give"):
         make()
+
+
+def test_the_bound_of_the_weight_counts_for_no_normal_law_and_holds_a_network_that_errs():
+    root = normal(6, 6, seed=4)
+    covariance, g = root @ root.T + 0.01 * torch.eye(6, dtype=torch.float64), normal(6, seed=5)
+    for alpha in (0.01, 0.5, 0.99):
+        h = 1 - alpha**2
+        pulled = alpha * covariance @ torch.linalg.inv(alpha**2 * covariance + h * torch.eye(6)) @ g
+        inner, square = (g @ pulled)[None], pulled.square().sum()[None]
+        assert float(Tweedie()(alpha, h, 0.1, inner, square)) == pytest.approx(0.5 / (0.1 + h / alpha * float(inner)))
+        wrong = Tweedie()(alpha, h, 0.1, -inner, square)  # a covariance cannot be negative
+        assert float(wrong) == pytest.approx(0.5 / (0.1 + h * float(square)))

@@ -19,7 +19,7 @@ from .stream import Id, Purpose, Stream
 from .target import Target
 from .types import Info, InputError, Meter, Prior, Samples
 
-__all__ = ["FIRST", "KEEP", "Finite", "Plain", "Search", "Walk", "WalkState", "fresh"]
+__all__ = ["FIRST", "KEEP", "Finite", "Plain", "Search", "Walk", "WalkState", "chance", "fresh"]
 
 KEEP = 16  # best samples that a step reports
 FIRST = 1  # step of the keys of a walk's objects; 0 is the probe's
@@ -225,6 +225,11 @@ def fresh(target: Target, stream: Stream, ids: Sequence[Id], like: Tensor) -> Te
     return stream.normal(ids, target.prior.shape).to(like) if target.prior.noisy else None
 
 
+def chance(target: Target, stream: Stream, ids: Sequence[Id], like: Tensor) -> Tensor | None:
+    """Noise for `denoise` where a guess is a draw; `None` for priors with a schedule, whose guess is a mean."""
+    return None if callable(getattr(target.prior, "schedule", None)) else fresh(target, stream, ids, like)
+
+
 @dataclass(frozen=True)
 class Plain(Walk):
     """Unsteered sampling: denoise, move, repeat."""
@@ -233,6 +238,6 @@ class Plain(Walk):
         self, target: Target, state: WalkState, s: Tensor, stream: Stream, ids: Sequence[Id]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         t = state.times[state.i]
-        x0 = target.denoise(state.x, t, fresh(target, stream, ids, state.x))
+        x0 = target.denoise(state.x, t, chance(target, stream, ids, state.x))
         noise = fresh(target, stream.at(draw=stream.draw + 1), ids, state.x)
         return target.prior.move(state.x, x0, t, s, noise), x0, {}

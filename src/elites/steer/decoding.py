@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..stream import Purpose, Stream
 from ..target import Target
-from ..templates import FIRST, KEEP, Finite, fresh
+from ..templates import FIRST, KEEP, Finite, chance
 from ..types import Info, InputError, Meter, Samples
 from .transitions import Native, Transition
 
@@ -104,7 +104,7 @@ class ValueDecoding(Finite):
             else:
                 before = walk.at(draw=2 * j - 1)
                 x = self.transition(target, x, x0, state.times[j - 1], state.times[j], before, ids)
-            x0 = target.denoise(x, state.times[j], fresh(target, walk, ids, x))
+            x0 = target.denoise(x, state.times[j], chance(target, walk, ids, x))
         reward = target.score(x0, stream, ids)
         last = end == len(state.times) - 1
         chosen, value, gain = self._chosen(state, reward, last, stream)

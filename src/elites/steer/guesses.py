@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..stream import Purpose, Stream
 from ..target import Target
-from ..templates import FIRST, fresh
+from ..templates import FIRST, chance, fresh
 from ..types import InputError
 from .particles import ParticleState
 
@@ -85,7 +85,7 @@ class Draws:
                 draws = stream.at(purpose=Purpose.METHOD, step=FIRST + 1 + state.i, draw=2 * (self.steps * j + leg))
                 x = target.prior.move(x, guess, state.times[i], state.times[stop], fresh(target, draws, ids, x))
                 again = draws.at(draw=draws.draw + 1)
-                guess = target.denoise(x, state.times[stop], fresh(target, again, ids, x))
+                guess = target.denoise(x, state.times[stop], chance(target, again, ids, x))
                 i = stop
             values.append(target.score(guess, stream, ids).double() / temperature)
         mean = torch.stack(values).logsumexp(0) - math.log(self.k)

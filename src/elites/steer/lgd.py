@@ -12,7 +12,7 @@ from torch import Tensor
 from ..levels import gaussian
 from ..stream import Id, Purpose, Stream
 from ..target import Target
-from ..templates import fresh
+from ..templates import chance
 from ..types import InputError
 from .guidance import NONE, Guidance
 from .slopes import finite
@@ -61,7 +61,7 @@ class LGDMC(Guidance):
         r, shape = self.spread * sigma / math.hypot(alpha, sigma), (-(-self.draws // 2), *target.prior.shape)
 
         def value(leaf: Tensor, rows: Sequence[Id]) -> tuple[Tensor, Tensor]:
-            x0 = target.denoise(leaf, t, fresh(target, walk, rows, leaf))
+            x0 = target.denoise(leaf, t, chance(target, walk, rows, leaf))
             e = walk.at(purpose=Purpose.METHOD, draw=walk.draw + 1).normal(rows, shape).to(x0)
             signs = torch.tensor([(-1.0) ** i for i in range(self.draws)]).to(x0)
             apart = r * e[:, torch.arange(self.draws) // 2] * signs.reshape(-1, *[1] * (x0.ndim - 1))

@@ -28,7 +28,7 @@ from torch import Tensor
 from ..levels import gaussian
 from ..stream import Id, Stream
 from ..target import Target
-from ..templates import FIRST, KEEP, Finite, Plain, Walk, WalkState, fresh
+from ..templates import FIRST, KEEP, Finite, Plain, Walk, WalkState, chance, fresh
 from ..types import Info, InputError, Meter, Prior, Samples
 from .guidance import NONE
 from .slopes import finite, of_clean
@@ -47,11 +47,12 @@ class Weight(Protocol):
 class Tweedie:
     """1/2 over the variance of the measurement given x_t, where that of g . x0 is h / alpha g . J^T g.
 
-    With it the guided score is exact for normal priors.
+    With it the guided score is exact for normal priors. The covariance of x0 given x_t is at most h / alpha^2, so that
+    the variance is at least h |J^T g|^2: where the Jacobian of a learned network says less, this counts.
     """
 
     def __call__(self, alpha: float, h: float, variance: float, inner: Tensor, square: Tensor) -> Tensor:
-        return 0.5 / (variance + h / alpha * inner.clamp(min=0))
+        return 0.5 / (variance + torch.maximum(h / alpha * inner, h * square))
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class AheadLoss:
         alpha, sigma = (float(v) for v in gaussian(target.prior, NONE).schedule(t))
 
         def inner(leaf: Tensor, rows: Sequence[Id]) -> tuple[Tensor, Tensor]:
-            x0 = target.denoise(leaf, t, fresh(target, walk, rows, leaf))
+            x0 = target.denoise(leaf, t, chance(target, walk, rows, leaf))
             return (aim.g[_rows(rows)].to(x0) * x0).flatten(1).sum(1), x0.detach()
 
         seen, parts, pulled = target.grad(inner, x, ids)
@@ -136,7 +137,7 @@ class RawGradient:
         self, target: Target, x: Tensor, t: Tensor, aim: Aim, ids: Sequence[Id], walk: Stream
     ) -> tuple[Tensor, Tensor]:
         alpha, sigma = (float(v) for v in gaussian(target.prior, NONE).schedule(t))
-        x0 = target.denoise(x, t, fresh(target, walk, ids, x))
+        x0 = target.denoise(x, t, chance(target, walk, ids, x))
         g = aim.g[_rows(ids)].to(x0)
         beta = alpha / (aim.variance + sigma**2 * g.flatten(1).square().sum(1))
         return x0, _scaled(g, beta * (aim.y[_rows(ids)].to(x0) - (g * x0).flatten(1).sum(1)))
@@ -158,7 +159,7 @@ class Pushed(Walk):
             x0, push = self.push(target, state.x, t, self.aim, ids, stream)
             guess = x0 + sigma**2 / alpha * push
         else:  # the pure noise of a flow says nothing about the object
-            guess = target.denoise(state.x, t, fresh(target, stream, ids, state.x))
+            guess = target.denoise(state.x, t, chance(target, stream, ids, state.x))
         noise = fresh(target, stream.at(draw=stream.draw + 1), ids, state.x)
         return prior.move(state.x, guess, t, s, noise), guess, {}
 

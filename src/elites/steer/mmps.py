@@ -11,7 +11,7 @@ from torch import Tensor
 from ..levels import gaussian
 from ..stream import Id, Stream
 from ..target import Target
-from ..templates import WalkState, fresh
+from ..templates import WalkState, chance
 from ..types import InputError
 from .guidance import NONE, Guidance
 from .slopes import finite
@@ -79,11 +79,11 @@ class MMPS(Guidance):
     ) -> tuple[Tensor, Tensor]:
         alpha, sigma = (float(v) for v in gaussian(target.prior, NONE).schedule(t))
         if alpha <= 0:
-            x0 = target.denoise(x, t, fresh(target, walk, ids, x))
+            x0 = target.denoise(x, t, chance(target, walk, ids, x))
             return x0, torch.zeros_like(x0)
 
         def value(leaf: Tensor, rows: Sequence[Id]) -> tuple[Tensor, Tensor]:
-            x0 = target.denoise(leaf, t, fresh(target, walk, rows, leaf))
+            x0 = target.denoise(leaf, t, chance(target, walk, rows, leaf))
             clean = x0.detach().requires_grad_()
             seen = self._of(clean)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..levels import gaussian
 from ..stream import Id, Stream
 from ..target import Target
-from ..templates import fresh
+from ..templates import chance
 from ..types import InputError
 from .guidance import NONE, Guidance
 from .slopes import of_clean
@@ -60,7 +60,7 @@ class MPGD(Guidance):
         self, target: Target, x: Tensor, t: Tensor, ids: Sequence[Id], stream: Stream, walk: Stream
     ) -> tuple[Tensor, Tensor]:
         alpha, sigma = (float(v) for v in gaussian(target.prior, NONE).schedule(t))
-        x0 = target.denoise(x, t, fresh(target, walk, ids, x))
+        x0 = target.denoise(x, t, chance(target, walk, ids, x))
         to_g, to_x0 = alpha / (alpha**2 + sigma**2), sigma**2 / (alpha**2 + sigma**2)
 
         total = torch.zeros_like(x0)

@@ -30,7 +30,7 @@ from torch import Tensor
 from ..resample import Multinomial, Resample, ess, normalised
 from ..stream import Purpose, Stream
 from ..target import Target
-from ..templates import FIRST, KEEP, Finite, fresh
+from ..templates import FIRST, KEEP, Finite, chance
 from ..types import Info, InputError, Meter, Samples
 from .transitions import Native, Transition
 
@@ -161,7 +161,7 @@ class Particles(Finite, ABC):
         """Clean guesses, and their rewards if asked for."""
         t, ids = state.times[state.i], range(self.n)
         walk = stream.at(purpose=Purpose.WALK, draw=2 * state.i)
-        x0 = target.denoise(state.x, t, fresh(target, walk, ids, state.x))
+        x0 = target.denoise(state.x, t, chance(target, walk, ids, state.x))
         return Seen(x0, target.score(x0, stream, ids) if asked else None)
 
     def propose(

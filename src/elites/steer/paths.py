@@ -21,7 +21,7 @@ from torch import Tensor
 from ..levels import gaussian
 from ..stream import Id, Purpose, Stream
 from ..target import Target
-from ..templates import FIRST, KEEP, Finite, fresh
+from ..templates import FIRST, KEEP, Finite, chance, fresh
 from ..types import Info, InputError, Meter, Samples
 
 __all__ = ["Paths", "PathsState"]
@@ -166,6 +166,6 @@ class Paths(Finite):
                 noise = fresh(target, walk.at(draw=2 * j - 1), ids, x)
                 x = target.prior.move(x, x0, state.times[j - 1], state.times[j], noise)
             if x0 is None or j > level:
-                x0 = target.denoise(x, state.times[j], fresh(target, walk.at(draw=2 * j), ids, x))
+                x0 = target.denoise(x, state.times[j], chance(target, walk.at(draw=2 * j), ids, x))
         assert x0 is not None
         return x, x0

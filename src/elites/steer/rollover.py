@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..stream import Purpose, Stream
 from ..target import Target
-from ..templates import FIRST, KEEP, Finite, fresh
+from ..templates import FIRST, KEEP, Finite, chance
 from ..types import Info, InputError, Meter, Samples
 from .transitions import Native, Transition
 
@@ -160,7 +160,7 @@ class Rollover(Finite):
     def _begun(self, target: Target, state: RolloverState, stream: Stream) -> tuple[Tensor, Tensor, Tensor]:
         ids = range(self.n * self.first)
         x = target.prior.start(target.prior.noise(stream, ids))
-        x0 = target.denoise(x, state.times[0], fresh(target, stream.at(purpose=Purpose.WALK), ids, x))
+        x0 = target.denoise(x, state.times[0], chance(target, stream.at(purpose=Purpose.WALK), ids, x))
         return x, x0, target.score(x0, stream, ids)
 
     def _children(self, target: Target, state: RolloverState, stream: Stream) -> tuple[Tensor, Tensor, Tensor]:
@@ -172,7 +172,7 @@ class Rollover(Finite):
             ids = (levels == level).nonzero()[:, 0]
             t, s, rows = state.times[level], state.times[level + 1], ids.to(x.device)
             x[rows] = self.transition(target, x[rows], x0[rows], t, s, walk.at(draw=walk.draw + 1), ids.tolist())
-            x0[rows] = target.denoise(x[rows], s, fresh(target, walk, ids.tolist(), x))
+            x0[rows] = target.denoise(x[rows], s, chance(target, walk, ids.tolist(), x))
         return x, x0, target.score(x0, stream, range(len(x)))
 
     def _take(self, state: RolloverState, i: int, x: Tensor, x0: Tensor, value: float) -> None:

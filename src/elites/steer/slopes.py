@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..stream import Id, Stream
 from ..target import Target
-from ..templates import fresh
+from ..templates import chance
 
 __all__ = ["finite", "of_clean", "through"]
 
@@ -23,7 +23,7 @@ def through(
     """
 
     def value(leaf: Tensor, rows: Sequence[Id]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        x0 = target.denoise(leaf, t, fresh(target, walk, rows, leaf))
+        x0 = target.denoise(leaf, t, chance(target, walk, rows, leaf))
         reward = target.score(x0, stream, rows)
         return torch.where(torch.isfinite(reward), reward, 0.0), (x0.detach(), reward.detach())
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..stream import Purpose, Stream
 from ..target import Target
-from ..templates import FIRST, KEEP, Finite, fresh
+from ..templates import FIRST, KEEP, Finite, chance
 from ..types import Info, InputError, Meter, Samples
 from .transitions import Native
 
@@ -97,7 +97,7 @@ class TrajectorySearch(Finite):
         else:
             x, x0 = (v.repeat_interleave(self.candidates, 0) for v in (state.x, state.x0))
             x = target.prior.move(x, x0, state.times[state.level - 1], state.times[state.level], z)
-        x0 = target.denoise(x, state.times[state.level], fresh(target, walk, ids, x))
+        x0 = target.denoise(x, state.times[state.level], chance(target, walk, ids, x))
         reward = target.score(x0, stream, ids)
         top = reward.reshape(self.n, self.candidates).max(1)
         rows = (torch.arange(self.n) * self.candidates + top.indices).to(x.device)

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from ..stream import Purpose, Stream
 from ..target import Target
-from ..templates import FIRST, KEEP, fresh
+from ..templates import FIRST, KEEP, chance, fresh
 from ..types import Info, InputError, Meter, Samples
 from .transitions import Native
 
@@ -176,7 +176,7 @@ class TreeSearch:
             else:
                 noise = fresh(target, walk.at(draw=2 * j - 1), ids, x)
                 x[rows] = target.prior.move(x[rows], x0[rows], state.times[j - 1], state.times[j], noise)
-            x0[rows] = target.denoise(x[rows], state.times[j], fresh(target, walk, ids, x))
+            x0[rows] = target.denoise(x[rows], state.times[j], chance(target, walk, ids, x))
             new = len(state.parent) + torch.arange(len(on))
             same = torch.ones_like(on)
             low = torch.full((len(on),), -torch.inf, dtype=torch.float32)
