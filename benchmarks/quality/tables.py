@@ -15,6 +15,7 @@ from elites.search import Typical
 Cell = dict[str, Any]
 Key = tuple[str, int]
 BASE = "best of N"
+SINGLE = ("Elites", "noise ascent", "EvoTorch SNES, held", "pycma, held")  # that `Auto` is held against
 TIE = 1e-3  # of the way from best of N at the least budget to the best of all, in a task
 
 
@@ -120,8 +121,11 @@ def show(cells: list[Cell]) -> None:
         print(f"| {label} | {' | '.join(counts)} |")
     near = lagging(found, "Auto")
     print(f"\nAuto is at most 5 % below the best of all, on the shell, in {sum(near.values())} of {len(near)} cells.")
-    print("\n| method | others ahead | \\|z\\|^2/d | white | judge | distance | diversity |")
-    print("|---|---|---|---|---|---|---|")
+    far = [f"{sum(g < -0.05 for g in apart(found, 'Auto', m).values())} cells below {m}" for m in SINGLE]
+    print(f"It is more than 5 % of a task's range below a single method in: {', '.join(far)}.")
+    print("\n| method | short of the best | others ahead | \\|z\\|^2/d | white | judge | distance | diversity |")
+    print("|---|---|---|---|---|---|---|---|")
+    short = shortfalls(found)
     for name, row in sorted(ranks(found).items(), key=lambda item: item[1]):
         mine = [c for c in cells if c["method"] == name]
         shells = sorted(c["shell"] for c in mine)
@@ -129,8 +133,8 @@ def show(cells: list[Cell]) -> None:
         top = [c for c in mine if c["task"] == "digits margin" and c["budget"] == 10_000]
         judged = f"{middle(top, 'judge') / middle(top, 'best'):.2f}" if top else ""
         print(
-            f"| {name} | {100 * row:.0f} % | {shells[0]:.2f} to {shells[-1]:.3g} | {100 * white:.0f} % | {judged} | "
-            f"{middle(mine, 'distance'):.2f} | {middle(mine, 'diversity'):.2f} |"
+            f"| {name} | {short.get(name, '')} | {100 * row:.0f} % | {shells[0]:.2f} to {shells[-1]:.3g} | "
+            f"{100 * white:.0f} % | {judged} | {middle(mine, 'distance'):.2f} | {middle(mine, 'diversity'):.2f} |"
         )
     print("\n`judge` is that of the digits margin at 10,000 evaluations, over the reward.")
 
@@ -143,6 +147,28 @@ def lagging(found: dict[Key, dict[str, list[Cell]]], name: str) -> dict[Key, boo
             others = {m: c for m, c in methods.items() if typical(c)}
             near[key] = not any(g < -0.05 * ranges[key[0]] for g in gaps(methods[name], others).values())
     return near
+
+
+def apart(found: dict[Key, dict[str, list[Cell]]], name: str, other: str) -> dict[Key, float]:
+    """How far a method is above another that is on the shell, in a task's range, where both have run on a seed."""
+    ranges, both = scales(found), {}
+    for key, methods in found.items():
+        if name in methods and other in methods and typical(methods[other]) and ranges.get(key[0]):
+            both[key] = gap(methods[name], methods[other]) / ranges[key[0]]
+    return {k: g for k, g in both.items() if not math.isnan(g)}
+
+
+def shortfalls(found: dict[Key, dict[str, list[Cell]]]) -> dict[str, str]:
+    """Mean over cells of what a method lacks of the best, in a task's range; of those that have run on most cells."""
+    ranges, short = scales(found), defaultdict(list)
+    for key, methods in found.items():
+        on = {m: c for m, c in methods.items() if typical(c)}
+        for m, c in on.items():
+            ahead = gaps(c, on)
+            if ahead and ranges.get(key[0]):
+                short[m].append(max(0.0, -min(ahead.values()) / ranges[key[0]]))
+    most = len(found) / 2
+    return {m: f"{100 * statistics.mean(v):.0f} %" for m, v in short.items() if len(v) > most}
 
 
 def ranks(found: dict[Key, dict[str, list[Cell]]]) -> dict[str, float]:
