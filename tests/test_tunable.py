@@ -142,3 +142,50 @@ def test_adapters_need_layers_to_be_on():
         lora(digits(3), layers=("nowhere",))
     with pytest.raises(InputError, match="torch module"):
         lora(unicycle())
+
+
+def test_half_precision_is_trained_in_single():
+    net = torch.nn.Linear(2, 2).to(torch.bfloat16)
+    prior = GaussianPrior(Tunable(lambda x, t: net(x.to(torch.bfloat16)).to(x), net), (2,), Flow(), el.X0())
+    target = Target(prior, lambda x: x[:, 0], walk=el.Plain(steps=4))
+    state = run(FineTune(RewardWeighted(8), FIT), target, Budget(steps=1), probe=None).state
+    assert state.weights["weight"].dtype == torch.float32
+    assert any(not torch.equal(v, prior.weights()[k].float()) for k, v in state.weights.items())
+
+
+def test_networks_that_recompute_or_train_are_refused():
+    pipe = FAMILIES["sd"].build(None)
+    prior = Diffusers.from_prompt(pipe, FAMILIES["sd"].prompt, **FAMILIES["sd"].call)
+    pipe.unet.enable_gradient_checkpointing()
+    with pytest.raises(InputError, match="disable_gradient_checkpointing"):
+        prior.with_weights(prior.weights())
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout())
+    prior = GaussianPrior(Tunable(lambda x, t: net(x), net), (2,), Flow(), el.X0())
+    with pytest.raises(InputError, match="eval"):
+        prior.with_weights(prior.weights())
+
+
+def test_weights_of_another_shape_are_refused_and_tied_ones_saved(tmp_path):
+    with pytest.raises(InputError, match="of that shape"):
+        tunable(2).with_weights({"mean": torch.zeros(5)})
+    with pytest.raises(InputError, match="of that shape"):
+        unicycle().with_weights({"x": torch.zeros(1)})
+    net = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
+    net[1].weight = net[0].weight
+    GaussianPrior(Tunable(lambda x, t: net[1](net[0](x)), net), (2,), Flow(), el.X0()).save_pretrained(tmp_path)
+    assert set(load_file(tmp_path / "weights.safetensors")) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+
+
+@pytest.mark.parametrize("wrap", [lambda p: Fixed(p, torch.arange(6) == 2, torch.ones(6)), lambda p: CFG(p, p, 2.0)])
+def test_wrappers_are_saved_as_what_they_wrap(wrap, tmp_path):
+    tuned = moved(wrap(tunable()))
+    tuned.save_pretrained(tmp_path)
+    assert bits(load_file(tmp_path / "weights.safetensors")) == bits(dict(sorted(tuned.weights().items())))
+
+
+def test_adapters_go_into_what_was_not_tuned():
+    pytest.importorskip("peft")
+    with pytest.raises(InputError, match="tuned already"):
+        lora(moved(digits(3), 0.01))
+    with pytest.raises(InputError, match="no network"):
+        lora(el.priors.normal(torch.zeros(2), torch.eye(2)))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .types import Gaussian, InputError, Prior
 
@@ -26,6 +27,12 @@ class Trainable(Gaussian, Protocol):
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> Trainable:
         """The same prior with these weights; gradients go through to them."""
+
+    def module(self) -> nn.Module:
+        """The torch module of the network."""
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the network with its weights."""
 
 
 def gaussian(prior: Prior, instead: str) -> Gaussian:

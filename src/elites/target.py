@@ -236,9 +236,10 @@ class Target:
             rows: objects of one network call, however many the target takes at once: so the bits are those of any.
         """
         leaves = {name: v.detach().clone().requires_grad_() for name, v in weights.items()}
-        other = self.with_weights(leaves)
-        other.batch, other._gradients, before = rows, True, self.meter.nfe
+        before = self.meter.nfe
         with torch.enable_grad():
+            other = self.with_weights(leaves)
+            other.batch, other._gradients = rows, True
             value = loss(other)
             slopes = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
         self.meter.grads += (self.meter.nfe - before) // self.prior.cost

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..levels import trainable
 from ..stream import Id, Stream
@@ -134,6 +135,14 @@ class Fixed:
     def with_weights(self, weights: Mapping[str, Tensor]) -> Fixed:
         """The same facts in a prior with other weights."""
         return replace(self, prior=trainable(self.prior).with_weights(weights))
+
+    def module(self) -> nn.Module:
+        """That of the prior."""
+        return trainable(self.prior).module()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the prior."""
+        trainable(self.prior).save_pretrained(folder)
 
     def _told(self, x: Tensor) -> Tensor:
         if tuple(x.shape[1:]) != tuple(self.shape):  # else it would be broadcast

@@ -141,8 +141,12 @@ class GaussianPrior:
         return network(self.net).weights()
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> GaussianPrior:
-        """The same prior with other weights in its network, which itself is left as it is."""
-        return replace(self, net=network(self.net).with_weights(weights))
+        """The same prior with other weights in its network, which itself is left as it is.
+
+        Weights that require gradients are being trained; then guesses are not clamped, since a clamp passes none on.
+        """
+        trained = any(v.requires_grad for v in weights.values())
+        return replace(self, net=network(self.net).with_weights(weights), clip=None if trained else self.clip)
 
     def module(self) -> nn.Module:
         """The torch module of the network.
@@ -243,3 +247,11 @@ class CFG:
     def with_weights(self, weights: Mapping[str, Tensor]) -> CFG:
         """The same guidance with other weights in the conditional prior."""
         return replace(self, conditional=trainable(self.conditional).with_weights(weights))
+
+    def module(self) -> nn.Module:
+        """That of the conditional prior."""
+        return trainable(self.conditional).module()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the conditional prior."""
+        trainable(self.conditional).save_pretrained(folder)

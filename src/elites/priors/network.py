@@ -19,6 +19,7 @@ from ..types import InputError
 __all__ = ["Network", "Tunable", "lora", "network", "write"]
 
 WEIGHTS = "weights.safetensors"
+RANDOM = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)  # they change, or draw, while they train
 
 
 class Network(ABC):
@@ -47,7 +48,7 @@ def write(module: nn.Module, folder: Path) -> None:
         module.save_pretrained(folder)  # type: ignore[operator]
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: v.contiguous() for name, v in module.state_dict().items()}, folder / WEIGHTS)
+        save_file({name: v.contiguous().clone() for name, v in module.state_dict().items()}, folder / WEIGHTS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class Tunable(Network):
 
         net = el.priors.Tunable(lambda x, t: unet(x, 1000 * t).sample, unet)
 
-    The module itself is never changed: other weights are put into its calls. Weights to train are those that require
+    The module itself is not changed: other weights are put into it for a call. Weights to train are those that require
     gradients, all of them if none does.
 
     Arguments:
@@ -86,9 +87,9 @@ class Tunable(Network):
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> Tunable:
         """The same function with these weights, in the precision and place of its own."""
+        _check(self.module)
         every = dict(self.module.named_parameters())
-        if unknown := set(weights) - set(every):
-            raise InputError(f"The network has no weights {sorted(unknown)[:3]}: give weights that came from it.")
+        check_weights(weights, every)
         # a copy: weights from a file may lie where kernels take another path
         own = {name: (v if v.requires_grad else v.clone()).to(every[name]) for name, v in weights.items()}
         return replace(self, _own={**self._own, **own})
@@ -103,6 +104,26 @@ class Tunable(Network):
         module.load_state_dict(self._own, strict=False)
         _merge(module)
         return module
+
+
+def check_weights(weights: Mapping[str, Tensor], every: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not those of a network, by name or shape."""
+    wrong = [name for name, v in weights.items() if name not in every or v.shape != every[name].shape]
+    if wrong:
+        raise InputError(
+            f"The network has no weights {sorted(wrong)[:3]} of that shape: give weights that came from it."
+        )
+
+
+def _check(module: nn.Module) -> None:
+    """Refuse what other weights, which are in the module for the time of a call alone, do not go with."""
+    for part in module.modules():
+        if getattr(part, "gradient_checkpointing", False):
+            raise InputError(
+                "The network recomputes in its backward pass: call disable_gradient_checkpointing() first."
+            )
+        if part.training and isinstance(part, RANDOM):
+            raise InputError(f"The network trains, and its {type(part).__name__} with it: call eval() first.")
 
 
 def network(net: Callable[[Tensor, Tensor], Tensor]) -> Network:
@@ -123,7 +144,8 @@ def network(net: Callable[[Tensor, Tensor], Tensor]) -> Network:
 def lora(prior: Any, rank: int = 8, layers: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")) -> Any:
     """The prior with low-rank adapters in its network, which are then all that is trained; needs the lora extra.
 
-    The adapters are put into the module of the prior in place. They change nothing until they are trained.
+    The adapters are put into the module of the prior in place, so that weights which were taken from it before no
+    longer fit. They change nothing until they are trained.
 
     Arguments:
         prior: one that can be trained.
@@ -131,7 +153,7 @@ def lora(prior: Any, rank: int = 8, layers: tuple[str, ...] = ("to_q", "to_k", "
         layers: ends of the names of the linear or convolution layers that get one; attention, by default.
 
     Raises:
-        InputError: if the network is no torch module, or has no such layers.
+        InputError: if the network is no torch module, has other weights than its module already, or no such layers.
         ImportError: if peft is not installed.
 
     References:
@@ -141,7 +163,14 @@ def lora(prior: Any, rank: int = 8, layers: tuple[str, ...] = ("to_q", "to_k", "
         import peft
     except ImportError as error:
         raise ImportError("Adapters need peft: pip install 'elites[lora]'.") from error
+    if not callable(getattr(prior, "module", None)):
+        raise InputError(f"{type(prior).__name__} has no network: give a prior that has one.")
     module = prior.module()
+    held = dict(module.named_parameters())
+    if any(not torch.equal(v, held[name].detach()) for name, v in prior.weights().items()):
+        raise InputError(
+            "The prior was tuned already: put adapters into one that was not, or save it and open it again."
+        )
     config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=list(layers))
     try:
         with torch.random.fork_rng(devices=[]):  # adapters begin at draws of the global generator

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from .network import WEIGHTS, Network
+from .network import WEIGHTS, Network, check_weights
 
 __all__ = ["Perceptron"]
 
@@ -56,6 +56,7 @@ class Perceptron(Network):
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> Perceptron:
         """The same perceptron with these weights."""
+        check_weights(weights, self.own)
         own = {name: (v if v.requires_grad else v.clone()).to(self.own[name]) for name, v in weights.items()}
         return replace(self, own={**self.own, **own})
 

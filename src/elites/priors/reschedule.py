@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..kernel import DDIM
 from ..levels import gaussian, time_of, trainable
@@ -110,3 +111,11 @@ class Reschedule:
     def with_weights(self, weights: Mapping[str, Tensor]) -> Reschedule:
         """The same schedule for a prior with other weights."""
         return replace(self, prior=trainable(self.prior).with_weights(weights))
+
+    def module(self) -> nn.Module:
+        """That of the prior."""
+        return trainable(self.prior).module()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the prior."""
+        trainable(self.prior).save_pretrained(folder)

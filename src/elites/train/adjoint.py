@@ -26,6 +26,8 @@ from .lessons import Lesson, Recorded
 
 __all__ = ["AdjointMatching"]
 
+STILL = 1e-9  # share of the guess that a transition takes, below which it teaches nothing
+
 
 @dataclass(frozen=True)
 class AdjointMatching:
@@ -66,16 +68,16 @@ class AdjointMatching:
         return 0
 
     def gather(
-        self, now: Target, base: Target, state: int, times: Tensor, stream: Stream
+        self, now: Target, base: Target, state: int, times: int, stream: Stream
     ) -> tuple[int, Lesson | None, Info]:
         """Chains of the model as it is, and what the base model's adjoint asks of them."""
         ids = range(self.n)
         links = list(chain(now, self.steps, stream, ids))
         x = links[-1].after
-        reward = now.score(x, stream, ids)
+        reward, slope = self._slope(now, x, stream, ids)
         keys = torch.tensor([stream.key(i) for i in ids], dtype=torch.int64)
         info = Info(samples=Samples(x=x, reward=reward, keys=keys).top(KEEP), rewards=reward)
-        adjoint = -self._slope(now, x, stream, ids) / self.temperature
+        adjoint = -slope / self.temperature
         good = torch.isfinite(adjoint).flatten(1).all(1) & torch.isfinite(reward).to(x.device)
         if not good.any():
             return state, None, info
@@ -83,15 +85,17 @@ class AdjointMatching:
         wanted = []
         for link in reversed(links):
             pulled, guess = _pull(base, link.x, link.t, adjoint, ids)
-            wanted.append(guess - (link.c**2 / link.b) * adjoint)
+            wanted.append(guess - (link.c**2 / link.b) * adjoint if link.c > 0 else guess)
             adjoint = link.a * adjoint + link.b * pulled
         weights = torch.tensor([(k.b / k.c) ** 2 if k.c > 0 else 0.0 for k in links])
         weights = torch.where(weights > 0, weights, weights.max().clamp(min=1.0))
+        moves = [i for i, k in enumerate(links) if abs(k.b) > STILL]  # a walk may end on the level that it is on
+        rows = good.nonzero()[:, 0]
         lesson = Recorded(
-            torch.stack([k.t for k in links]),
-            torch.stack([k.x for k in links])[:, good],
-            torch.stack(wanted[::-1])[:, good],
-            weights,
+            torch.stack([links[i].t for i in moves]),
+            torch.stack([links[i].x[rows] for i in moves]),
+            torch.stack([wanted[::-1][i][rows] for i in moves]),
+            weights[moves],
         )
         return state, lesson, info
 
@@ -102,14 +106,17 @@ class AdjointMatching:
         """Chains of both models, the gradients of the reward, and those of the base model's guesses."""
         levels = len(target.prior.grid(self.steps)) - 1
         calls = self.n * levels
-        return Meter(nfe=2 * calls * target.prior.cost, rewards=2 * target.tries * self.n, grads=calls + self.n)
+        return Meter(nfe=2 * calls * target.prior.cost, rewards=target.tries * self.n, grads=calls + self.n)
 
-    def _slope(self, target: Target, x: Tensor, stream: Stream, ids: Sequence[int]) -> Tensor:
-        def value(leaf: Tensor, rows: Sequence[Id]) -> tuple[Tensor, None]:
+    def _slope(self, target: Target, x: Tensor, stream: Stream, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Rewards `(n,)` of clean latents, and their gradients."""
+
+        def value(leaf: Tensor, rows: Sequence[Id]) -> tuple[Tensor, Tensor]:
             reward = target.score(leaf, stream, rows)
-            return torch.where(torch.isfinite(reward), reward, 0.0), None
+            return torch.where(torch.isfinite(reward), reward, 0.0), reward.detach()
 
-        return target.grad(value, x, ids)[2]
+        _, parts, slope = target.grad(value, x, ids)
+        return torch.cat(parts), slope
 
 
 def _pull(target: Target, x: Tensor, t: Tensor, v: Tensor, ids: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from ..kernel import DDIM
 from ..levels import gaussian
 from ..stream import Stream
 from ..target import Target
+from ..types import InputError
 
 __all__ = ["Link", "chain"]
 
@@ -36,10 +37,13 @@ class Link:
 
 
 def chain(target: Target, steps: int, stream: Stream, ids: Sequence[int]) -> Iterator[Link]:
-    """The transitions of chains of the candidates `ids`, from noise to clean; c is 0 at the last."""
+    """The transitions of chains of the candidates `ids`, two at least, from noise to clean; c is 0 at the last."""
     prior = gaussian(target.prior, "give a Gaussian prior")
+    times = prior.grid(steps)
+    if len(times) < 3:
+        raise InputError(f"A chain of {len(times) - 1} step draws no noise on its way: give at least two steps.")
     x = prior.start(stream.normal(ids, prior.shape))
-    for i, (t, s) in enumerate(pairwise(prior.grid(steps))):
+    for i, (t, s) in enumerate(pairwise(times)):
         a, b, c = (float(v) for v in DDIM(1.0)(prior.schedule, t, s))
         x0 = target.denoise(x, t)
         after = a * x + b * x0

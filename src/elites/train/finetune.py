@@ -26,9 +26,9 @@ class Rule(Protocol):
         """First state of the rule."""
 
     def gather(
-        self, now: Target, base: Target, state: Any, times: Tensor, stream: Stream
+        self, now: Target, base: Target, state: Any, times: int, stream: Stream
     ) -> tuple[Any, Lesson | None, Info]:
-        """The lesson of a round, `None` for none; of the model `now`, tuned from `base`."""
+        """The lesson of a round, on so many noise levels, or `None`; of the model `now`, tuned from `base`."""
 
     def done(self, state: Any) -> bool:
         """Whether there is nothing more to teach."""
@@ -46,7 +46,7 @@ class Fit:
         rate: of Adam.
         batch: objects of an update.
         levels: noise levels of an update, with batch / levels objects each; one network call each.
-        times: noise levels that denoising lessons draw from, asked of the prior.
+        times: noise levels that denoising lessons draw from, asked of the prior; those of the walk, if it has fewer.
         betas: of Adam.
         average: how much of the moving average of the weights is kept at an update; 0 for none.
 
@@ -137,20 +137,21 @@ class FineTune:
     limits: tuple[Limit, ...] = ()
 
     def init(self, target: Target, stream: Stream) -> FineTuneState:
-        weights = {name: v.float() for name, v in trainable(target.prior).weights().items()}
+        weights = {name: v.float().clone() for name, v in trainable(target.prior).weights().items()}
         zero = {name: torch.zeros_like(v) for name, v in weights.items()}
         return FineTuneState(weights, weights, zero, zero, 0, self.rule.init(target, stream), "")
 
     def step(self, target: Target, state: FineTuneState, stream: Stream) -> tuple[FineTuneState, Info]:
         """A round."""
         now = target.with_weights(state.weights)
-        times = target.prior.grid(self.fit.times)
-        inner, lesson, info = self.rule.gather(now, target, state.inner, times, stream)
+        inner, lesson, info = self.rule.gather(now, target, state.inner, self.fit.times, stream)
         after = replace(state, inner=inner)
         if lesson is None:
             return after, info
         after, loss = self._teach(target, after, lesson, stream.at(purpose=Purpose.TRAIN))
         info.scalars["loss"] = loss
+        if not all(bool(torch.isfinite(v).all()) for v in after.weights.values()):
+            return replace(state, inner=inner, stopped="an update was not finite: give a smaller rate"), info
         for i, limit in enumerate(self.limits):
             check = stream.at(purpose=Purpose.CHECK, draw=CHECK * i)
             value = limit.measure(target.with_weights(after.average), target, check)
@@ -183,17 +184,18 @@ class FineTune:
             slopes = {name: torch.zeros_like(v) for name, v in weights.items()}
             for level in range(fit.levels):
                 at = stream.at(draw=2 * (i * fit.levels + level))
-                share = (level + float(at.uniform([1])[0])) / fit.levels
-                draw = lesson.draw(target, fit.rows, min(share, 1 - 1e-9), at)
+                where = (level + float(at.uniform([1])[0])) / fit.levels
+                draw = lesson.draw(target, fit.rows, min(where, 1 - 1e-9), at)
 
                 def loss(other: Target, draw: Any = draw) -> Tensor:
                     off = other.denoise(draw.x, draw.t) - draw.y.to(draw.x)
-                    return draw.weight * off.float().square().mean() / fit.levels
+                    return draw.weight * off.float().square().sum()  # a mean would be too small for half precision
 
                 value, some = target.learn(loss, weights, fit.rows)
-                losses.append(value)
+                share = 1 / (draw.x.numel() * fit.levels)
+                losses.append(value * share)
                 for name, slope in some.items():
-                    slopes[name] += slope
+                    slopes[name] += slope * share
             for name, v in weights.items():
                 v.grad = slopes[name]
             adam.step()

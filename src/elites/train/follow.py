@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,18 +12,19 @@ from ..stream import Stream
 from ..target import Target
 from ..types import Info, InputError, Meter, Method, Samples
 from .lessons import Lesson
-from .weighted import weighted
+from .weighted import check_replay, weighted
 
 __all__ = ["Follow", "FollowState"]
 
 
 @dataclass
 class FollowState:
-    """Where the method is, and what it found in the last rounds: latents `(k, *shape)` and rewards `(k,)`."""
+    """Where the method is, and what it found in the last rounds: latents `(k, *shape)`, rewards, and how many each."""
 
     inner: Any
     x: Tensor
     reward: Tensor
+    sizes: list[int]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Follow:
     share: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.memory < 1 or (self.temperature or 1) <= 0 or not 0 <= self.share < 1:
+        check_replay(self.replay)
+        if self.memory < 1 or not (self.temperature is None or self.temperature > 0) or not 0 <= self.share < 1:
             raise InputError(
                 f"Follow(temperature={self.temperature}, memory={self.memory}, share={self.share}): give a positive "
                 "temperature or None, at least one round, and a share from 0 to below 1."
@@ -67,20 +69,25 @@ class Follow:
 
     def init(self, target: Target, stream: Stream) -> FollowState:
         x = torch.zeros(0, *target.prior.shape)
-        return FollowState(self.method.init(target, stream), x, torch.zeros(0))
+        return FollowState(self.method.init(target, stream), x, torch.zeros(0), [])
 
     def gather(
-        self, now: Target, base: Target, state: FollowState, times: Tensor, stream: Stream
+        self, now: Target, base: Target, state: FollowState, times: int, stream: Stream
     ) -> tuple[FollowState, Lesson | None, Info]:
         """A step of the method on the model as it is."""
         inner, info = self.method.step(now, state.inner, stream)
         x, reward = _found(info)
-        keep = (self.memory - 1) * len(x)
-        x = torch.cat([state.x[max(len(state.x) - keep, 0) :].to(x), x])
-        reward = torch.cat([state.reward[max(len(state.reward) - keep, 0) :].to(reward), reward])
+        if info.samples is not None:
+            info.samples = replace(info.samples, z=None)  # of a model that moves on
+        if not len(x):
+            return replace(state, inner=inner), None, info
+        sizes = [*state.sizes, len(x)][-self.memory :]
+        keep = sum(sizes[:-1])
+        x = torch.cat([state.x[len(state.x) - keep :].to(x), x])
+        reward = torch.cat([state.reward[len(state.reward) - keep :].to(reward), reward])
         samples = Samples(x=x, reward=reward, keys=torch.zeros(len(x), 2, dtype=torch.int64))
-        lesson = weighted(samples, self.temperature, times, self.replay, self.share) if len(x) else None
-        return FollowState(inner, x, reward), lesson, info
+        lesson = weighted(now, samples, self.temperature, times, self.replay, self.share)
+        return FollowState(inner, x, reward, sizes), lesson, info
 
     def done(self, state: FollowState) -> bool:
         return self.method.done(state.inner)
@@ -91,8 +98,8 @@ class Follow:
 
 def _found(info: Info) -> tuple[Tensor, Tensor]:
     """Latents `(k, *shape)` and rewards `(k,)` that a step reports."""
+    if info.samples is None:  # guesses of walks that are on their way
+        return torch.zeros(0), torch.zeros(0)
     if info.x0 is not None and info.rewards is not None and len(info.x0) == len(info.rewards):
         return info.x0, info.rewards
-    if info.samples is None:
-        return torch.zeros(0), torch.zeros(0)
     return info.samples.x, info.samples.reward

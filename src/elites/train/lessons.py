@@ -69,7 +69,8 @@ class Denoising:
         t = self.times[int(at * (len(self.times) - 1))]  # the last one is the clean end
         alpha, sigma = (float(v) for v in gaussian(target.prior, "give a Gaussian prior").schedule(t))
         u = stream.uniform([0], (rows,))[0].double()  # one draw for all: rows are no candidates
-        old = round(self.share * rows) if self.replay is not None else 0
+        part = float(stream.at(draw=stream.draw + 1).uniform([1])[0])  # so that a share of any size is one on average
+        old = int(self.share * rows + part) if self.replay is not None else 0
         x0 = self.x0[Systematic()(self.weights, u[old:])] if old < rows else self.x0[:0]
         if self.replay is not None:
             x0 = torch.cat([self.replay[(u[:old] * len(self.replay)).long()].to(x0), x0])

@@ -39,7 +39,8 @@ def _check(n: int, steps: int, most: float) -> None:
 class PathKL:
     """The Kullback-Leibler divergence of the tuned model's chains from those of the base: KL(tuned || base) in nats.
 
-    It bounds that of the objects, and for the exact tilt by r / tau it is the gain E[r] / tau minus log Z.
+    It bounds that of the objects before the last step, which draws no noise and so has none of its own. For the exact
+    tilt by r / tau it is the gain E[r] / tau minus log Z.
 
     Arguments:
         most: in nats.
@@ -99,14 +100,14 @@ class OffSupport:
 
 @dataclass(frozen=True)
 class Typical:
-    r"""Whether the base model could have drawn the samples: |z|^2 / d of the noise that it says they came from.
+    r"""Whether the base model could have drawn the samples: |z|^2 of the noise that it says they came from.
 
     Samples of the tuned model get a little noise, that of the lowest level, and walk back up by the base model's
-    deterministic flow. For samples of the base model |z|^2 / d is near 1; less says that they are too simple for it,
-    more that it cannot explain them.
+    deterministic flow; so do samples of the base model from the same noise, and the ratio of the mean |z|^2 counts.
+    Less than 1 says that samples are too simple for the base model, more that it cannot explain them.
 
     Arguments:
-        least, most: of the mean of |z|^2 / d.
+        least, most: of the ratio.
         n: samples, by the walk of the target.
         steps: of the way back.
     """
@@ -117,9 +118,13 @@ class Typical:
     steps: int = 20
 
     def __post_init__(self) -> None:
-        _check(self.n, self.steps, self.most)
+        _check(self.n, self.steps - 1, self.most)
 
     def measure(self, now: Target, base: Target, stream: Stream) -> float:
+        return self._energy(now, base, stream) / self._energy(base, base, stream)
+
+    def _energy(self, now: Target, base: Target, stream: Stream) -> float:
+        """Mean of z^2 where the base model takes samples of `now`."""
         ids, prior = range(self.n), gaussian(base.prior, "give a Gaussian prior")
         x = now.generate(stream.normal(ids, prior.shape), stream, ids)
         times = prior.grid(self.steps)[:-1].flip(0)
@@ -135,8 +140,12 @@ class Typical:
 
     def broken(self, value: float) -> str:
         inside = self.least <= value <= self.most
-        return "" if inside else f"|z|^2/d is {value:.3g}, not within {self.least:.3g} and {self.most:.3g}"
+        return (
+            ""
+            if inside
+            else f"|z|^2 is {value:.3g} of the base model's, not within {self.least:.3g} and {self.most:.3g}"
+        )
 
     def cost(self, target: Target) -> Meter:
         back = (len(target.prior.grid(self.steps)) - 1) * target.prior.cost
-        return Meter(nfe=self.n * (target.cost.nfe + back))
+        return Meter(nfe=2 * self.n * (target.cost.nfe + back))

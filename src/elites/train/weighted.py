@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,6 +45,7 @@ class RewardWeighted:
     share: float = 0.5
 
     def __post_init__(self) -> None:
+        check_replay(self.replay)
         if self.n < 1 or not self.temperature > 0 or not 0 <= self.share < 1:
             raise InputError(
                 f"RewardWeighted({self.n}, {self.temperature}, share={self.share}): give at least one sample, a "
@@ -55,13 +56,13 @@ class RewardWeighted:
         return 0
 
     def gather(
-        self, now: Target, base: Target, state: int, times: Tensor, stream: Stream
+        self, now: Target, base: Target, state: int, times: int, stream: Stream
     ) -> tuple[int, Lesson | None, Info]:
         """Samples of the model as it is, weighted."""
         ids = range(self.n)
         samples = now.evaluate(now.prior.noise(stream, ids), stream, ids)
-        info = Info(samples=samples.top(KEEP), rewards=samples.reward)
-        return state, weighted(samples, self.temperature, times, self.replay, self.share), info
+        info = Info(samples=replace(samples.top(KEEP), z=None), rewards=samples.reward)  # of a model that moves on
+        return state, weighted(now, samples, self.temperature, times, self.replay, self.share), info
 
     def done(self, state: int) -> bool:
         return False
@@ -71,13 +72,23 @@ class RewardWeighted:
         return Meter(nfe=self.n * each.nfe, rewards=self.n * each.rewards, grads=self.n * each.grads)
 
 
+def check_replay(replay: Tensor | None) -> None:
+    """Refuse data that cannot be taught."""
+    if replay is not None and not (replay.ndim > 1 and len(replay) and torch.isfinite(replay).all()):
+        raise InputError(f"replay has shape {tuple(replay.shape)}: give finite latents (m, *shape), at least one.")
+
+
 def weighted(
-    samples: Samples, temperature: float | None, times: Tensor, replay: Tensor | None, share: float
+    target: Target, samples: Samples, temperature: float | None, times: int, replay: Tensor | None, share: float
 ) -> Lesson | None:
     """Samples to denoise, by their rewards or, without a temperature, alike; `None` if all have failed."""
     good = torch.isfinite(samples.reward)
     if not good.any():
         return None
+    try:
+        grid = target.prior.grid(times)
+    except InputError:  # a table of fewer levels
+        grid = target.prior.grid(target.walk.steps)
     reward = samples.reward[good].double()
     logw = torch.zeros_like(reward) if temperature is None else reward / temperature
-    return Denoising(samples.x[good.to(samples.x.device)], normalised(logw), times, replay, share)
+    return Denoising(samples.x[good.to(samples.x.device)], normalised(logw), grid, replay, share)
