@@ -259,3 +259,11 @@ def test_memory_outlasts_rounds_that_find_nothing():
     state = run(method, Target(tunable(1, kernel=DDIM(1.0)), hump), Budget(steps=3), probe=None).state
     assert state.inner.sizes == [4]
     assert len(state.inner.x) == 4
+
+
+def test_rules_with_other_data_are_told_apart():
+    one, other = (torch.zeros(2000, 1) for _ in range(2))
+    other[1000] = 1
+    for rule in (lambda data: RewardWeighted(replay=data), lambda data: Follow(el.Elites(), replay=data)):
+        assert repr(rule(one)) == repr(rule(one.clone()))
+        assert repr(rule(one)) != repr(rule(other))

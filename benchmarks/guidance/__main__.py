@@ -1,6 +1,6 @@
 """Gradient guidance as regularised optimisation, panel by panel.
 
-    python -m benchmarks.guidance                  # all that is missing, an hour and a half on one core
+    python -m benchmarks.guidance                  # all that is missing, two to three hours on one core
     python -m benchmarks.guidance learned sphere   # some of it
     python -m benchmarks.guidance --show           # the tables of what is there, and the plots
 

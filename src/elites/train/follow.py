@@ -12,7 +12,7 @@ from ..stream import Stream
 from ..target import Target
 from ..types import Info, InputError, Meter, Method, Samples
 from .lessons import Lesson
-from .weighted import check_replay, weighted
+from .weighted import check_replay, described, weighted
 
 __all__ = ["Follow", "FollowState"]
 
@@ -27,7 +27,7 @@ class FollowState:
     sizes: list[int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Follow:
     """Run a method, a step a round, on the model as it is by now, and teach the model what it finds.
 
@@ -66,6 +66,9 @@ class Follow:
                 f"Follow(temperature={self.temperature}, memory={self.memory}, share={self.share}): give a positive "
                 "temperature or None, at least one round, and a share from 0 to below 1."
             )
+
+    def __repr__(self) -> str:
+        return described(self)
 
     def init(self, target: Target, stream: Stream) -> FollowState:
         x = torch.zeros(0, *target.prior.shape)

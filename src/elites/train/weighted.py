@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ from .lessons import Denoising, Lesson
 __all__ = ["RewardWeighted"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RewardWeighted:
     r"""Teach the model its own samples, each as often as exp(reward / temperature) says.
 
@@ -52,6 +54,9 @@ class RewardWeighted:
                 "positive temperature, and a share from 0 to below 1."
             )
 
+    def __repr__(self) -> str:
+        return described(self)
+
     def init(self, target: Target, stream: Stream) -> int:
         return 0
 
@@ -70,6 +75,18 @@ class RewardWeighted:
     def cost(self, target: Target, state: int) -> Meter:
         each = target.cost
         return Meter(nfe=self.n * each.nfe, rewards=self.n * each.rewards, grads=self.n * each.grads)
+
+
+def described(rule: Any) -> str:
+    """A rule with its fields, data by a digest: a run that is resumed with other data is another run."""
+    shown = []
+    for f in fields(rule):
+        value = getattr(rule, f.name)
+        if isinstance(value, Tensor):
+            digest = hashlib.sha256(value.detach().cpu().double().numpy().tobytes()).hexdigest()[:12]
+            value = f"{tuple(value.shape)} {digest}"
+        shown.append(f"{f.name}={value}")
+    return f"{type(rule).__name__}({', '.join(shown)})"
 
 
 def check_replay(replay: Tensor | None) -> None:
