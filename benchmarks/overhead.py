@@ -51,8 +51,8 @@ class Timed:
 
 def ratio(prior: el.priors.GaussianPrior, method: el.Search, steps: int) -> float:
     """Wall time of a run of `steps` generations over that of its bare network calls."""
-    net = Timed(prior.net.unet)
-    timed = replace(prior, net=replace(prior.net, unet=net))
+    net = Timed(prior.module())
+    timed = replace(prior, net=replace(prior.net.call, unet=net))
     began = time.perf_counter()
     el.run(method, target(timed), el.Budget(steps=steps), probe=None)
     return (time.perf_counter() - began) / net.seconds

@@ -97,7 +97,7 @@ def test_law_04_a_walk_uses_no_number_twice():
     class Greedy:
         """A prior that asks for noise wherever it can."""
 
-        shape, cost, noisy = (6,), 1, True
+        shape, cost, noisy, schedule = (6,), 1, True, None  # with a schedule, guesses are means and take none
 
         def __getattr__(self, name):
             return getattr(PRIORS["mixture"], name)

@@ -86,7 +86,7 @@ def test_paths_are_those_of_a_unicycle():
 def test_training_repeats_to_the_bit_and_makes_what_the_priors_load(make):
     first, again, other = make(4, 8), make(4, 8), make(4, 8, seed=1)
     bundled = getattr(el.priors, make.__name__)()
-    bundled = getattr(bundled, "prior", bundled).net.weights
+    bundled = getattr(bundled, "prior", bundled).net.weights()
     assert {name: value.shape for name, value in first.items()} == {k: v.shape for k, v in bundled.items()}
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["enter.weight"], other["enter.weight"])
