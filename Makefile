@@ -30,6 +30,9 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.previews
 	$(BIN)/python -m benchmarks.quality --workers 2
 	$(BIN)/python -m benchmarks.quality.clock
+	$(BIN)/python -m benchmarks.steering
+	$(BIN)/python -m benchmarks.reproduce
+	$(BIN)/python -m benchmarks.guidance
 
 .venv/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -18,6 +18,8 @@ from .weighted import RewardWeighted
 
 __all__ = ["FineTune", "FineTuneState", "Fit", "Rule"]
 
+DRAWS = 1 << 20  # that a limit may take
+
 
 class Rule(Protocol):
     """What a round teaches: `RewardWeighted`, `Follow` or `AdjointMatching`."""
@@ -153,7 +155,7 @@ class FineTune:
         if not all(bool(torch.isfinite(v).all()) for v in after.weights.values()):
             return replace(state, inner=inner, stopped="an update was not finite: give a smaller rate"), info
         for i, limit in enumerate(self.limits):
-            check = stream.at(purpose=Purpose.CHECK, draw=CHECK * i)
+            check = stream.at(purpose=Purpose.CHECK, draw=DRAWS * i)
             value = limit.measure(target.with_weights(after.average), target, check)
             info.scalars[_name(limit)] = value
             if why := limit.broken(value):
@@ -212,9 +214,6 @@ class FineTune:
             updates=updates,
         )
         return after, sum(losses) / fit.updates
-
-
-CHECK = 1 << 20  # draws that a limit may take
 
 
 def _adam(fit: Fit, weights: dict[str, Tensor], state: FineTuneState) -> torch.optim.Adam:

@@ -31,7 +31,7 @@ class FollowState:
 class Follow:
     """Run a method, a step a round, on the model as it is by now, and teach the model what it finds.
 
-        FineTune(Follow(Lookahead(32, 200, 1000, mean=False)))    # adaptive fine-tuning: algorithm 2 of the paper
+        FineTune(Follow(Lookahead(32, 200, 1000)))                # adaptive fine-tuning: algorithm 2 of the paper
         FineTune(Follow(Elites(), temperature=1.0, memory=8))     # distil the elites into the model
 
     Of a step all samples are taught if it reports them with their rewards, as `Lookahead` does, else the best that it

@@ -118,7 +118,9 @@ class Typical:
     steps: int = 20
 
     def __post_init__(self) -> None:
-        _check(self.n, self.steps - 1, self.most)
+        _check(self.n, self.steps, self.most)
+        if self.steps < 2:
+            raise InputError("Typical(steps=1) sees one level alone: give at least two.")
 
     def measure(self, now: Target, base: Target, stream: Stream) -> float:
         return self._energy(now, base, stream) / self._energy(base, base, stream)
@@ -134,17 +136,15 @@ class Typical:
         for t, (alpha, sigma), (further, more) in zip(times[:-1], levels, levels[1:], strict=False):
             x0 = base.denoise(x, t)
             x = further * x0 + more / sigma * (x - alpha * x0)
-        if alpha > 0 and len(levels) > 1:  # what is left of the object at the top
-            x = (x - levels[-1][0] * base.denoise(x, times[-1])) / levels[-1][1]
-        return float(x.flatten(1).double().square().mean())
+        alpha, sigma = levels[-1]
+        if alpha > 0:  # something is left of the object at the top
+            x = x - alpha * base.denoise(x, times[-1])
+        return float((x / sigma).double().square().mean())
 
     def broken(self, value: float) -> str:
-        inside = self.least <= value <= self.most
-        return (
-            ""
-            if inside
-            else f"|z|^2 is {value:.3g} of the base model's, not within {self.least:.3g} and {self.most:.3g}"
-        )
+        if self.least <= value <= self.most:
+            return ""
+        return f"|z|^2 is {value:.3g} of the base model's, not within {self.least:.3g} and {self.most:.3g}"
 
     def cost(self, target: Target) -> Meter:
         back = (len(target.prior.grid(self.steps)) - 1) * target.prior.cost
