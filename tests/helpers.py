@@ -17,7 +17,7 @@ from elites.schedule import X0, Eps, Velocity
 SOURCE = Path(__file__).parents[1] / "src" / "elites"
 CLOCKS = ("seconds", "network_seconds", "reward_seconds")
 FLOAT64 = {"dtype": torch.float64}
-WORST = Worst()
+WORST = Worst(limit=1)
 
 
 def normal(*shape, seed=0):

@@ -133,7 +133,7 @@ def test_every_state_survives_safetensors_and_json(method, make):
 def test_the_meter_equals_a_counting_stub(method, make, reward):
     for batch in (1, 7, 16):
         count = Count()
-        changes = {} if reward is None else {"reward": reward, "on_error": Retry(2)}
+        changes = {} if reward is None else {"reward": reward, "on_error": Retry(2, limit=1)}
         result = run(method, make(count=count, batch=batch, **changes), SMALL)
         assert (result.meter.nfe, result.meter.rewards) == (count.objects, count.scored)
         grads = result.meter.grads
@@ -153,7 +153,7 @@ def test_init_makes_no_network_call_and_scores_nothing(method, make):
 
 
 @every_method
-@pytest.mark.parametrize(("policy", "reward"), [(Retry(0), half_nan), (Retry(2), half_nan), (Retry(2), nan)])
+@pytest.mark.parametrize(("policy", "reward"), [(Retry(0, limit=1), half_nan), (Retry(2, limit=1), half_nan), (Retry(2, limit=1), nan)])
 def test_cost_is_the_most_that_a_step_spends(method, make, policy, reward):
     target, total = make(reward=reward, on_error=policy), 0
     for before, _, info, spent in steps_of(method, target, 6):
@@ -181,7 +181,7 @@ LIMITS = st.fixed_dictionaries(
 @given(limits=LIMITS, batch=st.integers(1, 20), again=st.integers(0, 2), dead=st.booleans(), probe=st.booleans())
 def test_no_budget_is_ever_exceeded(method, make, limits, batch, again, dead, probe):
     count, budget = Count(), Budget(**limits)
-    target = make(count=count, batch=batch, on_error=Retry(again), reward=nan if dead else half_nan)
+    target = make(count=count, batch=batch, on_error=Retry(again, limit=1), reward=nan if dead else half_nan)
     first = method.cost(target, method.init(target, Stream(0)))
     try:
         result = run(method, target, budget, probe=Probe() if probe and not dead else None)

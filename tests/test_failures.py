@@ -15,6 +15,7 @@ from elites import (
     Retry,
     RewardError,
     Stream,
+    Target,
     Worst,
     ZeroOrder,
     per_sample,
@@ -187,7 +188,7 @@ def test_law_08_retry_scores_what_failed_again_and_counts_each_try(times, again,
     x, reward = Stream(0).normal(IDS, (6,)), Moody(times)
     odd = [i for i, v in enumerate(x[:, 0].tolist()) if int(1000 * v) % 2]
     assert 0 < len(odd) < 8
-    target = on_humps(reward=reward, on_error=Retry(again))
+    target = on_humps(reward=reward, on_error=Retry(again, limit=1))
     got = target.score(x, Stream(0), IDS)
     assert reward.sizes == [8] + [len(odd)] * min(times, again)
     assert target.meter.rewards == sum(reward.sizes)
@@ -208,5 +209,5 @@ def test_law_08_a_reward_that_changes_its_objects_changes_no_sample():
 
 
 def test_law_08_worst_is_the_policy_unless_another_is_given():
-    assert on_humps().on_error == Worst()
+    assert Target(on_humps().prior, hill).on_error == Worst()
     assert Worst().again == Raise().again == 0

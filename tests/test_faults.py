@@ -34,7 +34,7 @@ def test_a_decoder_that_raises_fails_its_objects_alone():
             raise ValueError("no such molecule")
         return z
 
-    t = el.Target(el.priors.OneStep(decode, (60,)), first, batch=1)
+    t = el.Target(el.priors.OneStep(decode, (60,)), first, batch=1, on_error=el.Worst(limit=1))
     r = el.run(el.Elites(), t, el.Budget(rewards=200), seed=1)
     assert {f.reason for f in r.failures} == {"ValueError: no such molecule"}
     assert 1 < float(r.best.reward) <= 1.5

@@ -172,7 +172,7 @@ def test_the_winner_is_the_best_of_the_finalists_as_rendered():
 @pytest.mark.parametrize("reward", [hill, half_nan])
 def test_what_the_finalists_cost_is_set_aside(limits, reward):
     count, final = Count(), Final(Plain(steps=10), top=4)
-    target = on_humps(count=count, reward=reward, on_error=Retry(1))
+    target = on_humps(count=count, reward=reward, on_error=Retry(1, limit=1))
     result = run(RandomSearch(4), target, Budget(**limits), final=final)
     assert "final" in result.history[-1]
     assert (result.meter.nfe, result.meter.rewards) == (count.objects, count.scored)

@@ -10,11 +10,18 @@ A reward is any callable on a batch. Two more things are understood wherever a r
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Scored", "Streaming", "gather"]
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Scored", "Streaming", "digest", "gather", "readings"]
 
 
 @dataclass(frozen=True)
@@ -52,3 +59,83 @@ def gather(answers: Iterator[tuple[int, Any]], n: int) -> list[Any]:
     for i, answer in answers:
         out[i] = answer
     return out
+
+
+def digest(obj: Any) -> bytes | None:
+    """16 bytes that tell an object by its contents: an array, text, or what JSON can hold; `None` for others."""
+    if isinstance(obj, Tensor):
+        obj = obj.detach().cpu()
+        try:
+            obj = obj.numpy()
+        except TypeError:  # a type that NumPy lacks
+            obj = obj.float().numpy()
+    if isinstance(obj, np.ndarray | np.generic) and obj.dtype.kind in "biufc":
+        head, body = f"{obj.dtype.str}{obj.shape}", np.ascontiguousarray(obj).tobytes()
+    else:
+        try:
+            head, body = "json", json.dumps(obj, sort_keys=True).encode()
+        except (TypeError, ValueError):
+            return None
+    return hashlib.sha256(head.encode() + b"\0" + body).digest()[:16]
+
+
+def readings(out: Any, n: int) -> tuple[Tensor, dict[int, str], dict[str, list[float]]]:
+    """What a reward returned for n objects.
+
+    Returns float32 `(n,)` on the CPU, gradients kept; the reason of each row that is no number; and named parts."""
+    reasons: dict[int, str] = {}
+    parts: dict[str, list[float]] = {}
+    if isinstance(out, list | tuple):
+        if len(out) != n:
+            return _zeros(n), dict.fromkeys(range(n), f"it returned {len(out)} numbers for {n} objects"), parts
+        if any(isinstance(v, Scored) for v in out):
+            names = {name: None for v in out if isinstance(v, Scored) for name in v.terms}
+            nan = math.nan
+            parts = {k: [_part(v.terms.get(k)) if isinstance(v, Scored) else nan for v in out] for k in names}
+            out = [v.values if isinstance(v, Scored) else v for v in out]
+        if any(not isinstance(v, int | float) for v in out):
+            values = [_number(v, i, reasons) for i, v in enumerate(out)]
+            if any(v.requires_grad for v in values):
+                return torch.stack(values), reasons, parts
+            out = torch.stack([v.detach() for v in values])
+        else:
+            out = torch.tensor(out, dtype=torch.float64, device="cpu")
+    elif not isinstance(out, Tensor):
+        array = np.asarray(out)
+        if array.dtype.kind not in "biuf":
+            what = "nothing" if out is None else f"{type(out).__name__} of {array.dtype}"
+            return _zeros(n), dict.fromkeys(range(n), f"it returned {what}, not {n} real numbers"), parts
+        out = torch.from_numpy(np.array(array, np.float64))  # a copy: torch takes no reversed views
+    if out.is_complex():
+        return _zeros(n), dict.fromkeys(range(n), "it returned complex numbers"), parts
+    if out.shape not in ((n,), (n, 1)) and not (n == 1 and out.ndim == 0):
+        return _zeros(n), dict.fromkeys(range(n), f"it returned shape {tuple(out.shape)} for {n} objects"), parts
+    return out.reshape(n).float().cpu(), reasons, parts
+
+
+def _number(value: Any, row: int, reasons: dict[int, str]) -> Tensor:
+    """A 0-dim float32 tensor; if the value is no number, zero and a reason."""
+    if isinstance(value, BaseException):
+        reasons[row] = f"{type(value).__name__}: {value}".strip(": ")
+    elif isinstance(value, Tensor) or (
+        isinstance(value, np.ndarray | np.generic | int | float) and np.asarray(value).dtype.kind in "biuf"
+    ):
+        tensor = torch.as_tensor(value)
+        if tensor.numel() == 1 and not tensor.is_complex():
+            return tensor.reshape(()).float().cpu()
+        reasons[row] = f"it returned shape {tuple(tensor.shape)} of {tensor.dtype} for one object"
+    else:
+        reasons[row] = "it returned nothing" if value is None else f"it returned a {type(value).__name__}, no number"
+    return torch.tensor(0.0, dtype=torch.float32, device="cpu")
+
+
+def _zeros(n: int) -> Tensor:
+    return torch.zeros(n, dtype=torch.float32, device="cpu")
+
+
+def _part(value: Any) -> float:
+    """A named part as a number, NaN if it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan

@@ -9,8 +9,9 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +25,14 @@ from .types import Budget, Event, Failure, Info, InputError, Meter, Method, Resu
 __all__ = ["Final", "Start", "iterate", "run", "versions"]
 
 Subscriber = Callable[[Event], None]
+
+
+@runtime_checkable
+class Around(Protocol):
+    """A subscriber with something to hold while a run goes on, such as a ledger."""
+
+    def around(self, setup: Setup) -> AbstractContextManager[None]:
+        """Entered before the first network call, left whatever happens."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,9 @@ class Final:
             raise InputError("These samples have no noise to start from: leave out final=.")
         began, before, told = time.monotonic(), replace(target.meter), len(target.failures)
         keys: list[Id] = [(int(step), int(candidate)) for step, candidate in few.keys]
+        target.account.begin(-1 - last.step, self.top)
         found = target.with_walk(self.walk).evaluate(few.z, Stream(last.setup.seed), keys)
+        target.account.begin(0, None)
         best, failures = found.top(self.top), target.failures[told:]
         best = best if len(best) else few  # every finalist failed: what the search decoded stands
         meter = last.meter + (target.meter - before) + Meter(seconds=time.monotonic() - began)
@@ -123,6 +134,7 @@ def iterate(
         failures, told = target.failures[told:], len(target.failures)
         if info.samples is not None:
             best = (info.samples if best is None else Samples.cat([best, info.samples])).top(KEEP)
+        info.scalars |= target.account.terms()
         meter = spent()
         return Event(setup, step, state, info, meter, best, _row(step, info, best, meter, failures), failures)
 
@@ -131,6 +143,7 @@ def iterate(
         size = probe.size(target, budget)
         looked = size > 0 and not budget.lacks(probe.cost(target, size), method.cost(target, state) + reserve, 0)
         if looked:
+            target.account.begin(0, None)
             with torch.no_grad():
                 info = probe.look(target, root, size, budget.seconds)
             yield event(info)
@@ -140,8 +153,10 @@ def iterate(
         ahead, now = method.cost(target, state) + reserve, spent()
         seconds = longest + reserve.nfe * now.seconds / max(now.nfe, 1)
         if short := budget.lacks(now, replace(ahead, seconds=seconds), step):
+            target.account.begin(0, None)
             return f"budget: {short}"
         step, clock = step + 1, time.monotonic()
+        target.account.begin(step, method.cost(target, state).rewards // target.tries)
         with torch.no_grad():
             state, info = method.step(target, state, root.at(step=step))
         longest = time.monotonic() - clock if step == 1 else max(longest, time.monotonic() - clock)
@@ -149,6 +164,7 @@ def iterate(
             check_slope(info.rewards)
             looked = True
         yield event(info)
+    target.account.begin(0, None)
     return "done: the method has finished"
 
 
@@ -178,9 +194,24 @@ def run(
         InputError: before the first network call, if what was asked for cannot be done.
         RewardError: if the probe finds nothing to select, or a reward fails under `Raise()`.
     """
-    begin = start or Start()
-    history, failures = list(begin.history), list(begin.failures)
     setup = Setup(method, target, budget, seed)
+    with ExitStack() as stack:
+        for subscriber in on:
+            if isinstance(subscriber, Around):
+                stack.enter_context(subscriber.around(setup))
+        return _run(setup, on, probe, final, stop, start or Start())
+
+
+def _run(
+    setup: Setup,
+    on: Sequence[Subscriber],
+    probe: Probe | None,
+    final: Final | None,
+    stop: Callable[[], bool] | None,
+    begin: Start,
+) -> Result:
+    method, target, budget, seed = setup.method, setup.target, setup.budget, setup.seed
+    history, failures = list(begin.history), list(begin.failures)
     event = Event(setup, begin.step, begin.state, Info(), begin.spent, begin.best, {}, [])
 
     def tell(now: Event) -> None:
@@ -191,7 +222,7 @@ def run(
             subscriber(now)
 
     reserve = final.cost(target) if final else Meter()
-    loop = iterate(method, target, budget, seed, probe=probe, reserve=reserve, start=start)
+    loop = iterate(method, target, budget, seed, probe=probe, reserve=reserve, start=begin)
     stopped = ""
     while not stopped:
         try:

@@ -6,21 +6,22 @@ Nothing is silently zero. A reward may also put an exception in the place of one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .types import Failure, Reward
+from .account import RewardError
+from .answers import Scored, Streaming, readings
+from .types import Failure, InputError, Reward
 
-__all__ = ["Policy", "Raise", "Retry", "RewardError", "Worst", "score"]
-
-
-class RewardError(RuntimeError):
-    """A reward failed and the policy is to raise, or every object of a probe failed."""
+__all__ = ["Part", "Policy", "Raise", "Retry", "RewardError", "Worst", "score"]
 
 
 class Policy(Protocol):
@@ -30,15 +31,33 @@ class Policy(Protocol):
     def again(self) -> int:
         """How often a failed object is scored again."""
 
+    @property
+    def limit(self) -> float:
+        """The share of a step that may fail before the run ends."""
+
+    def pause(self, tries: int) -> float:
+        """Seconds to wait after so many tries."""
+
     def settle(self, failures: Sequence[Failure]) -> None:
         """Called with what has failed for good, after it was counted and listed; may raise."""
 
 
 @dataclass(frozen=True)
 class Worst:
-    """A failure is counted, listed and ranks below every number."""
+    """A failure is counted, listed and ranks below every number.
 
-    again: int = 0
+    Arguments:
+        limit: share of a step that may fail before the run ends with a summary; 1 for no limit.
+    """
+
+    limit: float = 0.5
+    again: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _share(self.limit)
+
+    def pause(self, tries: int) -> float:
+        return 0.0
 
     def settle(self, failures: Sequence[Failure]) -> None:
         pass
@@ -48,7 +67,11 @@ class Worst:
 class Raise:
     """The first failure ends the run."""
 
-    again: int = 0
+    again: int = field(default=0, init=False, repr=False)
+    limit: float = field(default=1.0, init=False, repr=False)
+
+    def pause(self, tries: int) -> float:
+        return 0.0
 
     def settle(self, failures: Sequence[Failure]) -> None:
         for f in failures:
@@ -57,97 +80,177 @@ class Raise:
 
 @dataclass(frozen=True)
 class Retry:
-    """Failed objects are scored up to `again` more times; each try counts as a reward."""
+    """Failed objects are scored up to `again` more times; each try counts as a reward.
+
+    Arguments:
+        again: further tries.
+        backoff: seconds before the first of them, doubled before each of the next.
+        limit: share of a step that may fail for good before the run ends with a summary; 1 for no limit.
+    """
 
     again: int = 2
+    backoff: float = 0.0
+    limit: float = 0.5
+
+    def __post_init__(self) -> None:
+        _share(self.limit)
+        if self.again < 0 or not self.backoff >= 0:
+            raise InputError(f"{self}: give tries and seconds that are not negative.")
+
+    def pause(self, tries: int) -> float:
+        return self.backoff * 2.0 ** (tries - 1)
 
     def settle(self, failures: Sequence[Failure]) -> None:
         pass
 
 
-def score(reward: Reward, objects: Any, n: int, policy: Policy) -> tuple[Tensor, dict[int, str], int]:
-    """Rewards `(n,)` float32 with -inf for failures, the reason of each failed row, and the objects scored.
+def _share(limit: float) -> None:
+    if not 0 <= limit <= 1:
+        raise InputError(f"limit={limit}: give the share of a step that may fail, from 0 to 1.")
+
+
+@dataclass
+class Part:
+    """Answers about some rows of a batch.
+
+    Attributes:
+        rows: which ones.
+        values: their rewards `(len(rows),)` float32 on the CPU, gradients kept; -inf for failures.
+        reasons: of the failures, by row.
+        calls: of the reward for each row.
+        terms: named parts of the reward, each `(len(rows),)`.
+    """
+
+    rows: list[int]
+    values: Tensor
+    reasons: dict[int, str] = field(default_factory=dict)
+    calls: int = 1
+    terms: dict[str, list[float]] = field(default_factory=dict)
+
+
+def score(
+    reward: Reward, view: Callable[[Any], Any], latents: Any, n: int, policy: Policy, wait: Callable[[float], Any]
+) -> Iterator[Part]:
+    """Rewards of n objects, in parts as they come; failures after their last try.
 
     Arguments:
         reward: callable on a batch.
-        objects: tensor, array or list of length n.
+        view: latents to the batch of objects, called anew for each try; what it raises fails them all.
+        latents: tensor, array or list of length n.
         n: how many there are.
-        policy: `Worst()`, `Raise()` or `Retry(again)`.
+        policy: how often to try, and the pause between.
+        wait: called with seconds.
     """
-    values, reasons = _once(reward, objects, n)
-    calls = n
-    for _ in range(policy.again):
-        if not reasons:
-            break
-        rows = sorted(reasons)
-        calls += len(rows)
-        again, why = _once(reward, _take(objects, rows), len(rows))
-        values = values.index_copy(0, torch.tensor(rows), again)
-        reasons = {rows[i]: reason for i, reason in why.items()}
-    return values, reasons, calls
+    rows, last = list(range(n)), 1 + policy.again
+    for tries in range(1, last + 1):
+        failed: dict[int, str] = {}
+        for part in _once(reward, view, latents if tries == 1 else _take(latents, rows), len(rows)):
+            part = replace(part, rows=[rows[i] for i in part.rows], calls=tries) if tries > 1 else part
+            part.reasons = {rows[i]: reason for i, reason in part.reasons.items()}
+            failed |= part.reasons
+            if not part.reasons:
+                yield part
+            elif tries == last:
+                bad = torch.tensor([row in part.reasons for row in part.rows])
+                yield replace(part, values=torch.where(bad, -torch.inf, part.values))  # a graph stays whole
+            elif len(part.reasons) < len(part.rows):
+                yield _without(part, set(part.reasons))
+        rows = sorted(failed)
+        if not rows:
+            return
+        if tries < last:
+            wait(policy.pause(tries))
 
 
-def _zeros(n: int) -> Tensor:
-    return torch.zeros(n, dtype=torch.float32, device="cpu")
+def _without(part: Part, bad: set[int]) -> Part:
+    keep = [k for k, row in enumerate(part.rows) if row not in bad]
+    terms = {name: [v[k] for k in keep] for name, v in part.terms.items()}
+    return replace(part, rows=[part.rows[k] for k in keep], values=part.values[keep], reasons={}, terms=terms)
 
 
 def _take(objects: Any, rows: list[int]) -> Any:
     return objects[rows] if isinstance(objects, Tensor | np.ndarray) else [objects[i] for i in rows]
 
 
-def _once(reward: Reward, objects: Any, n: int) -> tuple[Tensor, dict[int, str]]:
+def _once(reward: Reward, view: Callable[[Any], Any], latents: Any, n: int) -> Iterator[Part]:
+    """One try: parts with rows of this batch, where failed rows have a reason."""
+    left = set(range(n))
     try:
-        values, reasons = _numbers(reward(objects), n)
+        objects = view(latents)
+        broken = _broken(objects, n)
+        if isinstance(reward, Streaming):
+            sound = [i for i in range(n) if not broken[i]]
+            for i in set(range(n)) - set(sound):
+                left.discard(i)
+                yield _numbers([ValueError("the object is not finite")], [i])
+            for k, answer in reward.each(objects if len(sound) == n else _take(objects, sound)) if sound else ():
+                if sound[k] in left:
+                    left.discard(sound[k])
+                    yield _numbers([answer], [sound[k]])
+            if left:
+                yield _numbers([ValueError("it gave no answer")] * len(left), sorted(left))
+            return
+        out = _awaited(reward(objects))
+        terms: dict[str, Any] = {}
+        if isinstance(out, Scored):
+            out, terms = out.values, dict(out.terms)
+        part = _numbers(out, list(range(n)), terms)
+        if any(broken):
+            part.reasons |= {i: "ValueError: the object is not finite" for i in range(n) if broken[i]}
+        yield part
     except torch.OutOfMemoryError:
         raise  # the target halves the batch
     except (Exception, SystemExit) as error:  # a user's code may raise anything, and a simulator's main() exits
-        values, reasons = _zeros(n), dict.fromkeys(range(n), f"{type(error).__name__}: {error}".strip(": "))
-    for i in range(n) if not torch.isfinite(values).all() else ():
-        if not torch.isfinite(values[i]):
-            reasons.setdefault(i, "it is NaN" if values[i].isnan() else "it is infinite")
-    if reasons:
-        failed = torch.tensor([i in reasons for i in range(n)])
-        values = torch.where(failed, -torch.inf, values)
-    return values, reasons
+        yield _numbers([error] * len(left), sorted(left))
 
 
-def _numbers(out: Any, n: int) -> tuple[Tensor, dict[int, str]]:
-    """Float32 `(n,)` on the CPU, gradients kept, and the rows that are no numbers."""
-    reasons: dict[int, str] = {}
-    if isinstance(out, list | tuple):
-        if len(out) != n:
-            return _zeros(n), dict.fromkeys(range(n), f"it returned {len(out)} numbers for {n} objects")
-        if any(not isinstance(v, int | float) for v in out):
-            values = [_number(v, i, reasons) for i, v in enumerate(out)]
-            if any(v.requires_grad for v in values):
-                return torch.stack(values), reasons
-            out = torch.stack([v.detach() for v in values])
-        else:
-            out = torch.tensor(out, dtype=torch.float64)
-    elif not isinstance(out, Tensor):
-        array = np.asarray(out)
-        if array.dtype.kind not in "biuf":
-            what = "nothing" if out is None else f"{type(out).__name__} of {array.dtype}"
-            return _zeros(n), dict.fromkeys(range(n), f"it returned {what}, not {n} real numbers")
-        out = torch.from_numpy(np.array(array, np.float64))  # a copy: torch takes no reversed views
-    if out.is_complex():
-        return _zeros(n), dict.fromkeys(range(n), "it returned complex numbers")
-    if out.shape not in ((n,), (n, 1)) and not (n == 1 and out.ndim == 0):
-        return _zeros(n), dict.fromkeys(range(n), f"it returned shape {tuple(out.shape)} for {n} objects")
-    return out.reshape(n).float().cpu(), reasons
+def _awaited(out: Any) -> Any:
+    """What an `async def` reward returns in the end, whether or not a loop runs in this thread."""
+    if not inspect.isawaitable(out):
+        return out
+
+    async def wait() -> Any:
+        return await out
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(wait())
+    box: list[Any] = []
+
+    def run() -> None:
+        try:
+            box.append(asyncio.run(wait()))
+        except BaseException as error:
+            box.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if isinstance(box[0], BaseException):
+        raise box[0]
+    return box[0]
 
 
-def _number(value: Any, row: int, reasons: dict[int, str]) -> Tensor:
-    """A 0-dim float32 tensor; if the value is no number, zero and a reason."""
-    if isinstance(value, BaseException):
-        reasons[row] = f"{type(value).__name__}: {value}".strip(": ")
-    elif isinstance(value, Tensor) or (
-        isinstance(value, np.ndarray | np.generic | int | float) and np.asarray(value).dtype.kind in "biuf"
-    ):
-        tensor = torch.as_tensor(value)
-        if tensor.numel() == 1 and not tensor.is_complex():
-            return tensor.reshape(()).float().cpu()
-        reasons[row] = f"it returned shape {tuple(tensor.shape)} of {tensor.dtype} for one object"
-    else:
-        reasons[row] = "it returned nothing" if value is None else f"it returned a {type(value).__name__}, no number"
-    return torch.tensor(0.0, dtype=torch.float32)
+def _broken(objects: Any, n: int) -> list[bool]:
+    """Which objects hold numbers that are not finite."""
+    if isinstance(objects, np.ndarray) and objects.dtype.kind == "f":
+        objects = torch.from_numpy(np.ascontiguousarray(objects))
+    if not isinstance(objects, Tensor) or not objects.is_floating_point() or len(objects) != n:
+        return [False] * n
+    finite = torch.isfinite(objects.detach()).reshape(n, -1).all(1)
+    return [False] * n if bool(finite.all()) else (~finite).tolist()
+
+
+def _numbers(out: Any, rows: list[int], terms: dict[str, Any] | None = None) -> Part:
+    """What a reward returned for `rows`, with a reason for each row that is no number."""
+    n = len(rows)
+    values, reasons, parts = readings(out, n)
+    if not torch.isfinite(values).all():
+        for i in range(n):
+            if not torch.isfinite(values[i]):
+                reasons.setdefault(i, "it is NaN" if values[i].isnan() else "it is infinite")
+    for name, part in (terms or {}).items():
+        numbers, wrong, _ = readings(part, n)
+        parts[name] = [float("nan") if i in wrong else float(v) for i, v in enumerate(numbers.detach())]
+    return Part(rows, values, {rows[i]: reason for i, reason in reasons.items()}, terms=parts)

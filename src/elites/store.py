@@ -3,6 +3,7 @@
     run.json              seed, budget, method, target and versions, written once
     study.py              the study as it was run, if it came from one
     lock                  held by the process that writes
+    ledger.sqlite         every evaluation: key, reward or reason, cost
     state.safetensors     the method's state, the kept samples and the counters, in one file
     history.jsonl         a row of numbers per step
     failures.jsonl        step, candidate and reason of each failure
@@ -32,17 +33,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from .ledger import Ledger, StoreError, read
 from .packing import pack, unpack
 from .run import Start, versions
 from .types import Failure, InputError, Meter, Samples, Setup
 
-__all__ = ["SCHEMA", "Folder", "StoreError", "write"]
+__all__ = ["LEDGER", "SCHEMA", "Folder", "StoreError", "write"]
 
 SCHEMA = 1
-
-
-class StoreError(RuntimeError):
-    """A run folder cannot be written or read; the message says what to do."""
+LEDGER = "ledger.sqlite"
 
 
 def write(path: Path, data: bytes) -> None:
@@ -124,11 +123,23 @@ class Folder:
             self._lock.close()
             self._lock = None
 
+    def ledger(self) -> Ledger:
+        """The ledger, open for writing.
+
+        Raises:
+            StoreError: if it cannot be written, or is damaged.
+        """
+        return Ledger(self.path / LEDGER)
+
     def discard(self) -> None:
-        """Remove a folder in which nothing was saved yet."""
-        if not (self.path / "state.safetensors").exists():
+        """Remove a folder in which nothing was saved yet, and no two rewards differ."""
+        ledger = self.path / LEDGER
+        told = {row["reward"] for row in read(ledger, "done")} if ledger.exists() else set()
+        if not (self.path / "state.safetensors").exists() and len(told) < 2:
             for name in ("run.json", "study.py", "lock", "history.jsonl", "failures.jsonl"):
                 (self.path / name).unlink(missing_ok=True)
+            for tail in ("", "-wal", "-shm"):
+                Path(f"{ledger}{tail}").unlink(missing_ok=True)
             with suppress(OSError):
                 self.path.rmdir()
 

@@ -12,22 +12,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from .account import Account
+from .evaluation import answers
 from .levels import trainable
-from .scoring import Policy, RewardError, Worst, score
+from .population import Asker, alone, drawn, scored
+from .scoring import Policy, Worst
 from .stream import Id, Stream
 from .types import Failure, InputError, Meter, Prior, Reward, Samples
 
 if TYPE_CHECKING:
+    from .parallel import Pool
     from .templates import Walk
 
 __all__ = ["Target"]
 
 T = TypeVar("T")
-UNTRACED = "Tensor that requires grad"  # what torch says where something goes on in NumPy
 
 
 class Target:
@@ -44,6 +46,7 @@ class Target:
         batch: rows of one network call.
         decode_batch: rows of one decoder call and of one reward call, at most; `batch` by default.
         on_error: `Worst()`, `Raise()` or `Retry(again)`, for objects whose reward is not a number.
+        pool: workers that populations are spread over, such as `Processes(4, build)`; this process alone without.
 
     Raises:
         InputError: if a batch size is not positive, or the reward is not callable.
@@ -58,6 +61,7 @@ class Target:
         batch: int = 8,
         decode_batch: int | None = None,
         on_error: Policy = Worst(),  # noqa: B008 (frozen)
+        pool: Pool | None = None,
     ) -> None:
         from .templates import Plain  # templates build on targets
 
@@ -71,9 +75,9 @@ class Target:
         self.batch = batch
         self.decode_batch = decode_batch or batch
         self.on_error = on_error
-        self.meter = Meter()
-        self.failures: list[Failure] = []
-        self._gradients = False
+        self.pool = pool
+        self.account = Account()
+        self.gradients = False
 
     def __repr__(self) -> str:
         name = getattr(self.reward, "__qualname__", None) or repr(self.reward)
@@ -103,9 +107,20 @@ class Target:
             batch=self.batch,
             decode_batch=self.decode_batch,
             on_error=self.on_error,
+            pool=self.pool if prior is self.prior else None,  # workers have the prior that they built
         )
-        other.meter, other.failures = self.meter, self.failures
+        other.account = self.account
         return other
+
+    @property
+    def meter(self) -> Meter:
+        """What was spent."""
+        return self.account.meter
+
+    @property
+    def failures(self) -> list[Failure]:
+        """Candidates whose reward was not a number."""
+        return self.account.failures
 
     @property
     def tries(self) -> int:
@@ -128,7 +143,7 @@ class Target:
 
         def call(rows: slice) -> Tensor:
             x_full, z_full = _pad(x[rows], self.batch), None if z is None else _pad(z[rows], self.batch)
-            with self._mode():
+            with self.mode():
                 return self.prior.denoise(x_full, t, z_full)[: rows.stop - rows.start]
 
         out = self._each("batch", len(x), call)
@@ -147,7 +162,7 @@ class Target:
         if tuple(z.shape) != (len(ids), *self.prior.shape):
             want = (len(ids), *self.prior.shape)
             raise InputError(f"The noise has shape {tuple(z.shape)}: the prior needs {want}.")
-        with self._mode():
+        with self.mode():
             return torch.cat(
                 self._each(
                     "batch",
@@ -159,36 +174,27 @@ class Target:
     def score(self, x0: Tensor, stream: Stream, ids: Sequence[Id]) -> Tensor:
         """Rewards `(B,)` float32 on the CPU of clean latents; -inf for failures, which are listed under their keys.
 
-        An exception of the decoder is a failure, as one of the reward is.
+        An exception of the decoder is a failure, as one of the reward is. What a book holds already is not scored
+        again, unless a gradient is wanted.
         """
 
-        where = "reward"
+        if self.pool is not None and not self.gradients:
+            return scored(self, self.pool, x0, stream, ids)
 
-        def reward(latents: Tensor) -> Any:
-            nonlocal where
-            where = "decoder of the prior" if latents.requires_grad else "prior"
-            objects = self.decode(latents)
-            if not isinstance(objects, Tensor) or objects.requires_grad:
-                where = "reward"
-            with self._mode():
-                return _without_broken(objects, self.reward(objects))
+        keys = self.account.keys(stream, ids)
 
         def call(rows: slice) -> Tensor:
-            values, reasons, calls = score(reward, x0[rows], rows.stop - rows.start, self.on_error)
-            self.meter.rewards += calls
-            if self._gradients and not values.requires_grad and all(UNTRACED in r for r in reasons.values()):
-                raise RewardError(f"The {where} has no gradient: use a method that needs none, such as Elites.")
-            self.meter.failures += len(reasons)
-            found = [Failure(*stream.key(ids[rows.start + i]), reason) for i, reason in sorted(reasons.items())]
-            self.failures += found
-            self.on_error.settle(found)
+            values = torch.full((rows.stop - rows.start,), -torch.inf, dtype=torch.float32, device="cpu")
+            for part, _ in answers(self, x0[rows], keys[rows]):
+                values = values.index_copy(0, torch.tensor(part.rows), part.values)
+            self.account.flush()
             return values
 
         return torch.cat(self._each("decode_batch", len(x0), call))
 
     def decode(self, x0: Tensor) -> Any:
         """Objects of clean latents `(B, *shape)`, B at most `decode_batch`; they share no memory with `x0`."""
-        with self._mode():
+        with self.mode():
             objects = self.prior.decode(_pad(x0, self.decode_batch).clone())
         return objects[: len(x0)]
 
@@ -197,6 +203,12 @@ class Target:
         x = self.generate(z, stream, ids)
         keys = torch.tensor([stream.key(i) for i in ids], dtype=torch.int64).reshape(-1, 2)
         return Samples(x=x, reward=self.score(x, stream, ids), keys=keys, z=z)
+
+    def population(self, search: Asker, state: Any, stream: Stream, n: int, keep: int) -> tuple[Tensor, Samples]:
+        """Rewards `(n,)` of the candidates 0 to n - 1 of a search, and the `keep` best: by workers, or here."""
+        if self.pool is not None:
+            return drawn(self, self.pool, search, state, stream, n, keep)
+        return alone(self, search, state, stream, n, keep)
 
     def grad(
         self, f: Callable[..., tuple[Tensor, Any]], x: Tensor, ids: Sequence[Id] | None = None
@@ -210,7 +222,7 @@ class Target:
         """
 
         def call(rows: slice) -> tuple[Tensor, Any, Tensor]:
-            outer, self._gradients = self._gradients, True
+            outer, self.gradients = self.gradients, True
             try:
                 with torch.enable_grad():
                     leaf = x[rows].detach().clone().requires_grad_()
@@ -218,7 +230,7 @@ class Target:
                     total = value.sum()  # a constant, if every object of the chunk failed
                     grad = torch.autograd.grad(total, leaf)[0] if total.requires_grad else torch.zeros_like(leaf)
             finally:
-                self._gradients = outer
+                self.gradients = outer
             self.meter.grads += len(leaf)
             return value.detach(), extra, grad
 
@@ -239,7 +251,7 @@ class Target:
         before = self.meter.nfe
         with torch.enable_grad():
             other = self.with_weights(leaves)
-            other.batch, other._gradients = rows, True
+            other.batch, other.gradients = rows, True
             value = loss(other)
             slopes = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
         self.meter.grads += (self.meter.nfe - before) // self.prior.cost
@@ -252,14 +264,22 @@ class Target:
         return torch.autograd.grad(out, leaf, v.to(out), retain_graph=True)[0]
 
     @contextmanager
-    def _mode(self) -> Iterator[None]:
+    def mode(self) -> Iterator[None]:
         """Gradients on or off as the method asked, and the caller's mode restored, whatever happens inside."""
         before = torch.is_grad_enabled()
-        torch.set_grad_enabled(self._gradients)
+        torch.set_grad_enabled(self.gradients)
         try:
             yield
         finally:
             torch.set_grad_enabled(before)
+
+    def halve(self, size: str) -> None:
+        """Take half as many rows at a time after an out-of-memory error; raise it where that is no help."""
+        half = getattr(self, size) // 2
+        if half < 1 or self.gradients:  # a graph keeps what its chunks hold: `grad` begins again with fewer
+            raise
+        setattr(self, size, half)
+        warnings.warn(f"Out of memory: {size} is now {half}, and floats may differ.", stacklevel=3)
 
     def _each(self, size: str, n: int, call: Callable[[slice], T]) -> list[T]:
         """Call on consecutive slices of at most `self.<size>` rows; where memory runs out, halve them and go on."""
@@ -270,28 +290,10 @@ class Target:
             try:
                 out.append(call(rows))
             except torch.OutOfMemoryError:
-                half = getattr(self, size) // 2
-                if half < 1 or self._gradients:  # a graph keeps what its chunks hold: `grad` begins again with fewer
-                    raise
-                setattr(self, size, half)
-                warnings.warn(f"Out of memory: {size} is now {half}, and floats may differ.", stacklevel=2)
+                self.halve(size)
             else:
                 done = rows.stop
         return out
-
-
-def _without_broken(objects: Any, values: Any) -> Any:
-    """The values, an exception in the place of those of objects that are not finite."""
-    if isinstance(objects, np.ndarray) and objects.dtype.kind == "f":
-        objects = torch.from_numpy(np.ascontiguousarray(objects))
-    if not isinstance(objects, Tensor) or not objects.is_floating_point():
-        return values
-    broken = ~torch.isfinite(objects.detach()).reshape(len(objects), -1).all(1)
-    if broken.all():  # the reward of one object may be a bare number
-        return [ValueError("the object is not finite")] * len(objects)
-    if not broken.any() or not hasattr(values, "__len__") or len(values) != len(objects):
-        return values
-    return [ValueError("the object is not finite") if b else v for v, b in zip(values, broken, strict=True)]
 
 
 def _pad(x: Tensor, rows: int) -> Tensor:

@@ -48,19 +48,11 @@ class Search(ABC):
         """The state after rewards `(len(ids),)`, -inf for failures."""
 
     def step(self, target: Target, state: Any, stream: Stream) -> tuple[Any, Info]:
-        """Ask, evaluate in chunks of the target's batch, tell; reports the best samples and all rewards."""
+        """Ask, evaluate where the target says, tell; reports the best samples and all rewards."""
         ids = range(self.size(state))
-        best: list[Samples] = []
-        rewards = []
-        size = target.batch  # before the loop: it may shrink when memory runs out
-        for i in range(0, len(ids), size):
-            chunk = ids[i : i + size]
-            samples = target.evaluate(self.ask(state, stream, chunk), stream, chunk)
-            rewards.append(samples.reward)
-            best = [Samples.cat([*best, samples]).top(KEEP)]
-        told = torch.cat(rewards)
+        told, best = target.population(self, state, stream, len(ids), KEEP)
         after, scalars = self.learn(target, state, ids, told, stream)
-        return after, Info(samples=best[0], rewards=told, scalars=scalars)
+        return after, Info(samples=best, rewards=told, scalars=scalars)
 
     def learn(
         self, target: Target, state: Any, ids: Sequence[int], rewards: Tensor, stream: Stream

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,21 @@ class Checkpoint:
         self._saved = -math.inf
         self._last: Event | None = None
 
+    @contextmanager
+    def around(self, setup: Setup) -> Iterator[None]:
+        """Keep the ledger while a run goes on: every evaluation is written before its reward is used."""
+        self.folder.begin(setup, self.study)
+        ledger, account = self.folder.ledger(), setup.target.account
+        account.book = ledger
+        try:
+            yield
+        finally:
+            account.book = None
+            ledger.close()
+            self.folder.close()
+
     def __call__(self, event: Event) -> None:
         """Save what is due."""
-        if not (self.folder.path / "run.json").exists():
-            self.folder.begin(event.setup, self.study)
         if event.result is not None:
             self._finish(event, event.result)
             return
@@ -102,7 +114,6 @@ class Checkpoint:
             "seconds": result.meter.seconds,
         }
         write(path / "result.json", json.dumps(summary, indent=1).encode())
-        self.folder.close()
 
 
 def _decoded(target: Target, samples: Samples) -> list[Any]:

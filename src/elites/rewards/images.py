@@ -2,15 +2,88 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..types import InputError
+from .basic import per_sample
 
-__all__ = ["CompressedSize", "Match", "Symmetry"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["CompressedSize", "JPEGSize", "Match", "PNGSize", "Symmetry", "picture", "pixels"]
+
+
+def pixels(images: Any) -> Tensor:
+    """Images as a tensor `(B, 3, H, W)` or `(B, 1, H, W)`.
+
+    Raises:
+        InputError: if they have another shape.
+    """
+    images = torch.as_tensor(images)
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise InputError(f"The images have shape {tuple(images.shape)}: give (B, 3, H, W) or (B, 1, H, W).")
+    return images
+
+
+def picture(image: Tensor) -> Image:
+    """A Pillow image of one tensor `(C, H, W)` in [0, 1], by the convention of published scorers: 255 x, rounded.
+
+    Raises:
+        InputError: if a pixel is not finite.
+    """
+    from PIL import Image
+
+    if not torch.isfinite(image).all():
+        raise InputError("The image has pixels that are not finite.")
+    bytes_ = (image.float() * 255).round().clamp(0, 255).to(torch.uint8).cpu().permute(1, 2, 0).numpy()
+    return Image.fromarray(bytes_[..., 0] if bytes_.shape[-1] == 1 else bytes_)
+
+
+def _kilobytes(image: Image, encoding: str, **options: int) -> float:
+    buffer = io.BytesIO()
+    image.save(buffer, encoding, **options)
+    return buffer.tell() / 1000
+
+
+@dataclass(frozen=True)
+class JPEGSize:
+    """Compressibility: minus the kilobytes (1,000 bytes) of each image as JPEG; minus this is incompressibility.
+
+    Images are `(B, C, H, W)` in [0, 1] with 1 or 3 channels, clipped and rounded to bytes; sizes depend on H, W and a
+    little on the version of the encoder. An image with a pixel that is not finite fails. There is no gradient.
+
+    Arguments:
+        quality: of the encoder, 1 to 100.
+
+    Raises:
+        InputError: if the quality is another number, or the images have another shape.
+
+    References:
+        Training Diffusion Models with Reinforcement Learning (Black et al., 2023), arXiv:2305.13301.
+    """
+
+    quality: int = 95
+
+    def __post_init__(self) -> None:
+        if self.quality not in range(1, 101):
+            raise InputError(f"JPEGSize(quality={self.quality}): give a whole number from 1 to 100.")
+
+    def __call__(self, images: Any) -> list[Any]:
+        return per_sample(lambda image: -_kilobytes(picture(image), "JPEG", quality=self.quality))(pixels(images))
+
+
+@dataclass(frozen=True)
+class PNGSize:
+    """As `JPEGSize`, of PNG: minus the kilobytes (1,000 bytes) of each image, where nothing but rounding is lost."""
+
+    def __call__(self, images: Any) -> list[Any]:
+        return per_sample(lambda image: -_kilobytes(picture(image), "PNG"))(pixels(images))
 
 
 @dataclass(frozen=True)

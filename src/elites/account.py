@@ -1,0 +1,165 @@
+"""What a run has spent and met so far, shared by every view of a target: meter, failures, and the book of evaluations.
+
+Every evaluation has a key: the step of the run, the purpose, step, candidate and draw that its stream draws with, and
+how many times that was scored before in this step. A run that is repeated from a saved state asks for the same keys in
+the same steps, so what the book holds under a key is the answer.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .stream import Id, Stream
+from .types import Failure, Meter
+
+__all__ = ["Account", "Book", "Entry", "Key", "RewardError"]
+
+Key = tuple[int, int, int, int, int, int]  # (step of the run; purpose, step, candidate, draw of the stream; repeat)
+FEW = 16  # steps of fewer objects are taken together before their failures are held against a limit
+
+
+class RewardError(RuntimeError):
+    """A reward failed and the policy is to raise, too much of a step failed, or every object of a probe did."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The end of one evaluation.
+
+    Attributes:
+        key: of the evaluation.
+        value: the reward; -inf for a failure.
+        reason: of a failure.
+        calls: of the reward.
+        nfe: network evaluations that made the object, where a worker did.
+        digest: of the object, 16 bytes, where it has one.
+        terms: named parts of the reward.
+        latent: clean latent of a failed object as float32 bytes, to score it again.
+    """
+
+    key: Key
+    value: float
+    reason: str | None = None
+    calls: int = 1
+    nfe: int | None = None
+    digest: bytes | None = None
+    terms: Mapping[str, float] = field(default_factory=dict)
+    latent: bytes | None = None
+
+    @property
+    def failure(self) -> Failure:
+        """As it is listed."""
+        return Failure(self.key[2], self.key[3], self.reason or "")
+
+
+class Book(Protocol):
+    """Where evaluations are written down."""
+
+    def begin(self, step: int) -> None:
+        """A step of the run begins."""
+
+    def known(self, keys: Sequence[Key]) -> dict[Key, Entry]:
+        """The evaluations among `keys` that have ended."""
+
+    def pending(self, keys: Sequence[Key]) -> None:
+        """These evaluations begin."""
+
+    def settle(self, entries: Iterable[Entry]) -> None:
+        """These evaluations have ended."""
+
+    def flush(self) -> None:
+        """What was settled is about to be used: nothing may lose it now."""
+
+
+class Account:
+    """Meter, failures and book of a run; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self.meter = Meter()
+        self.failures: list[Failure] = []
+        self.book: Book | None = None
+        self.lock = threading.RLock()
+        self._step = 0
+        self._seen: dict[tuple[int, int, int], bytearray] = {}
+        self._terms: dict[str, tuple[float, int]] = {}
+        self._expected: int | None = None  # outside of a run, nothing is held against a limit
+        self._scored = 0
+        self._reasons: Counter[str] = Counter()
+
+    def begin(self, step: int, expected: int | None) -> None:
+        """A step of the run begins, which scores at most about `expected` objects; `None` if the run has ended."""
+        with self.lock:
+            self._step, self._seen, self._terms = step, {}, {}
+            if self._scored >= FEW or expected is None:
+                self._scored, self._reasons = 0, Counter()
+            self._expected = None if expected is None else max(expected, FEW)
+            if self.book is not None:
+                self.book.begin(step)
+
+    def keys(self, stream: Stream, ids: Sequence[Id]) -> list[Key]:
+        """Keys of candidates that are about to be scored."""
+        with self.lock:
+            return [self._key(stream, *stream.key(i)) for i in ids]
+
+    def _key(self, stream: Stream, step: int, candidate: int) -> Key:
+        seen = self._seen.setdefault((int(stream.purpose), step, stream.draw), bytearray())
+        if candidate >= len(seen):
+            seen.extend(bytes(candidate + 1 - len(seen)))  # a byte a candidate, however large the population
+        again = seen[candidate]
+        seen[candidate] = min(again + 1, 255)
+        return (self._step, int(stream.purpose), step, candidate, stream.draw, again)
+
+    def known(self, keys: Sequence[Key]) -> dict[Key, Entry]:
+        """What the book holds of these keys."""
+        return {} if self.book is None else self.book.known(keys)
+
+    def pending(self, keys: Sequence[Key]) -> None:
+        """Write down what begins."""
+        if self.book is not None and keys:
+            self.book.pending(keys)
+
+    def settle(self, entries: Sequence[Entry], limit: float, *, known: bool = False) -> None:
+        """Count, list and write down what has ended.
+
+        Raises:
+            RewardError: if more than `limit` of the step has failed.
+        """
+        with self.lock:
+            if self.book is not None and not known:
+                self.book.settle(entries)
+            for e in entries:
+                self.meter.rewards += e.calls
+                for name, value in e.terms.items():
+                    if not math.isfinite(value):
+                        continue  # a part that is missing
+                    total, n = self._terms.get(name, (0.0, 0))
+                    self._terms[name] = (total + value, n + 1)
+                if e.reason is not None:
+                    self.meter.failures += 1
+                    self.failures.append(e.failure)
+                    self._reasons[e.reason] += 1
+            self._scored += len(entries)
+            failed, most = self._reasons.total(), max(self._expected or 0, self._scored)
+            if self._expected is not None and limit < 1 and failed > limit * most:
+                if self.book is not None:
+                    self.book.flush()
+                what = "; ".join(f"{reason} ({n})" for reason, n in self._reasons.most_common(3))
+                raise RewardError(
+                    f"{failed} of {most} objects of step {self._step} have failed, more than the limit "
+                    f"of {limit:.0%}: {what}. Mend the reward, or give on_error another limit."
+                )
+
+    def flush(self) -> None:
+        """Nothing that was settled may be lost from here on."""
+        if self.book is not None:
+            self.book.flush()
+
+    def terms(self) -> dict[str, float]:
+        """Mean of each named part of the rewards of this step."""
+        with self.lock:
+            return {f"term.{name}": total / n for name, (total, n) in self._terms.items()}

@@ -1,0 +1,7 @@
+"""Workers: threads, processes, or a Ray cluster."""
+
+from .crew import worker_number
+from .dispatch import WorkerError
+from .pools import Pool, Processes, Threads
+
+__all__ = ["Pool", "Processes", "Threads", "WorkerError", "worker_number"]
