@@ -20,7 +20,7 @@ from .stream import Id, Stream
 if TYPE_CHECKING:
     from .target import Target
 
-__all__ = ["answers", "while_drawing"]
+__all__ = ["answers", "rewards", "while_drawing"]
 
 UNTRACED = "Tensor that requires grad"  # what torch says where something goes on in NumPy
 
@@ -112,6 +112,14 @@ def recalled(rows: list[int], entries: Sequence[Entry]) -> Part:
     """What is known already about some rows."""
     values = torch.tensor([e.value for e in entries], dtype=torch.float32, device="cpu")
     return Part(rows, values, {i: e.reason for i, e in zip(rows, entries, strict=True) if e.reason is not None})
+
+
+def rewards(target: Target, x0: Tensor, keys: Sequence[Key]) -> Tensor:
+    """Rewards `(B,)` of at most `decode_batch` clean latents, gradients kept; -inf for failures."""
+    values = torch.zeros(len(x0), dtype=torch.float32, device="cpu")
+    for part, _ in answers(target, x0, keys):
+        values = values.index_copy(0, torch.tensor(part.rows), part.values)
+    return values
 
 
 def while_drawing(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .account import Account
-from .evaluation import answers
+from .evaluation import rewards
 from .levels import trainable
 from .population import Asker, alone, drawn, scored
 from .scoring import Policy, Worst
@@ -182,15 +182,9 @@ class Target:
             return scored(self, self.pool, x0, stream, ids)
 
         keys = self.account.keys(stream, ids)
-
-        def call(rows: slice) -> Tensor:
-            values = torch.full((rows.stop - rows.start,), -torch.inf, dtype=torch.float32, device="cpu")
-            for part, _ in answers(self, x0[rows], keys[rows]):
-                values = values.index_copy(0, torch.tensor(part.rows), part.values)
-            self.account.flush()
-            return values
-
-        return torch.cat(self._each("decode_batch", len(x0), call))
+        out = torch.cat(self._each("decode_batch", len(x0), lambda rows: rewards(self, x0[rows], keys[rows])))
+        self.account.flush()
+        return out
 
     def decode(self, x0: Tensor) -> Any:
         """Objects of clean latents `(B, *shape)`, B at most `decode_batch`; they share no memory with `x0`."""
