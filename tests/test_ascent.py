@@ -176,7 +176,7 @@ def test_an_object_that_fails_moves_nobody_and_starts_again(bad):
     def reward(z):
         return torch.where(z[:, 0] > 0, bad, z[:, 0] + 0 * z[:, 1])
 
-    result = climb(NoiseAscent(4, restart=None), on_noise(reward, 64), 60)
+    result = climb(NoiseAscent(4, restart=None), on_noise(reward, 64, on_error=el.Worst(limit=1)), 60)
     assert result.meter.failures > 4
     assert bool(result.state.begun.all())
     assert float(result.state.z[:, 0].max()) <= 0

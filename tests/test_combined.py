@@ -15,7 +15,7 @@ from elites.answers import Scored, readings
 from elites.rewards.combine import AtLeast, Constrained, Weighted, ask
 from elites.rewards.noisy import Ensemble, Repeated
 from elites.rewards.scales import Rank, Raw, Standard
-from elites.rewards.spread import concurrent
+from elites.rewards.waiting import concurrent
 
 OBJECTS = [1.0, 2.0, 4.0, 8.0]
 

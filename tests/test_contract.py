@@ -153,7 +153,9 @@ def test_init_makes_no_network_call_and_scores_nothing(method, make):
 
 
 @every_method
-@pytest.mark.parametrize(("policy", "reward"), [(Retry(0, limit=1), half_nan), (Retry(2, limit=1), half_nan), (Retry(2, limit=1), nan)])
+@pytest.mark.parametrize(
+    ("policy", "reward"), [(Retry(0, limit=1), half_nan), (Retry(2, limit=1), half_nan), (Retry(2, limit=1), nan)]
+)
 def test_cost_is_the_most_that_a_step_spends(method, make, policy, reward):
     target, total = make(reward=reward, on_error=policy), 0
     for before, _, info, spent in steps_of(method, target, 6):

@@ -15,8 +15,9 @@ from elites.types import InputError
 
 
 @pytest.fixture(autouse=True)
-def short_waits(monkeypatch):
+def short_waits_and_replies(monkeypatch):
     monkeypatch.setattr(transport, "FIRST", 0.02)
+    monkeypatch.setattr(transport, "LARGEST", 1_000_000)
 
 
 # endpoints that fail
@@ -27,7 +28,7 @@ def short_waits(monkeypatch):
     [
         (hang, TimeoutError, "no whole answer", 2),
         (drip, TimeoutError, "no whole answer", 2),
-        (flood, ValueError, "longer than 10,000,000 bytes", 1),
+        (flood, ValueError, "longer than 1,000,000 bytes", 1),
         (drop, ConnectionError, "the connection failed", 2),
         (lambda hit: (503, ""), ConnectionError, "HTTP 503, after 2 tries", 2),
         (lambda hit: (401, "no"), ConnectionError, "HTTP 401: no", 1),

@@ -22,8 +22,34 @@ INSIDE_A_PIPELINE = {
     "priors/records",
     "priors/standins",
 }  # bind the calls of diffusers
-OPTIONAL = {"cma", "diffusers", "hypothesis", "matplotlib", "onnx", "onnxruntime", "peft", "sklearn", "transformers"}
-TOP = {"__init__", "__main__", "cli", "demo", "launch", "study"}  # may import everything, and nothing imports them
+OPTIONAL = {
+    "ImageReward",
+    "cma",
+    "diffusers",
+    "gymnasium",
+    "hpsv2",
+    "httpx2",
+    "hypothesis",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "open_clip",
+    "peft",
+    "pyarrow",
+    "ray",
+    "rdkit",
+    "sklearn",
+    "transformers",
+}
+TOP = {  # may import everything, and nothing imports them
+    "__init__",
+    "__main__",
+    "cli",
+    "demo",
+    "launch",
+    "study",
+    "upkeep",
+}
 MATHS = {"types", "stream", "schedule", "kernel", "levels", "resample"}
 LOOP = {"scoring", "target", "templates", "probe", "run"}
 ALLOWED = {

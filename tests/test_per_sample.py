@@ -13,14 +13,14 @@ from helpers import normal, on_humps
 
 from elites import InputError, Stream, per_sample
 from elites.answers import Streaming, gather
-from elites.rewards.spread import awaited, concurrent
+from elites.rewards.waiting import awaited, concurrent
 
 NAMED = """
 from elites.rewards.basic import per_sample
 from elites.rewards.combine import AtLeast, Constrained, Weighted
 from elites.rewards.noisy import Ensemble, Repeated
 from elites.rewards.scales import Rank, Raw, Standard
-from elites.rewards.spread import concurrent
+from elites.rewards.waiting import concurrent
 
 @per_sample
 def double(v):

@@ -84,7 +84,8 @@ def test_an_image_with_a_hole_fails_alone():
     [
         (lambda: JPEGSize(0), "from 1 to 100"),
         (lambda: JPEGSize(50.5), "from 1 to 100"),
-        (lambda: JPEGSize()(torch.zeros(3, 8, 8)), r"shape \(3, 8, 8\): give \(B, 3, H, W\)"),
+        (lambda: JPEGSize()(torch.zeros(3, 8, 8)), r"shape \(3, 8, 8\): give \(B, 3 or 1, H, W\)"),
+        (lambda: PNGSize()(torch.zeros(2, 3, 8, 8, dtype=torch.uint8)), "uint8"),
         (lambda: PNGSize()(torch.zeros(2, 4, 8, 8)), r"shape \(2, 4, 8, 8\)"),
         (lambda: LogProbability(torch.nn.Identity(), -1), "labels start at 0"),
         (lambda: LogProbability(torch.nn.Identity(), 4)(torch.zeros(2, 4)), "label 4 is not among them"),

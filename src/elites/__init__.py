@@ -13,8 +13,9 @@ from . import diagnose, kernel, priors, resample, rewards, schedule, search, ste
 from .diagnose import DistanceToData, Typicality, Watch, whiteness
 from .events import Checkpoint, Progress, Report, resume
 from .kernel import DDIM, EulerMaruyama, Renoise
+from .parallel import Processes, Ray, Threads, WorkerError, worker_number
 from .probe import Probe
-from .rewards import per_sample
+from .rewards import concurrent, per_sample
 from .run import Final, iterate, run
 from .schedule import EDM, VE, X0, Eps, Flow, Pair, Score, Table, V, Velocity, VPCosine, VPLinear
 from .scoring import Raise, Retry, RewardError, Worst
@@ -87,10 +88,12 @@ __all__ = [
     "Plain",
     "Previews",
     "Probe",
+    "Processes",
     "Progress",
     "QualityDiversity",
     "Raise",
     "RandomSearch",
+    "Ray",
     "Renoise",
     "Report",
     "Result",
@@ -106,6 +109,7 @@ __all__ = [
     "Table",
     "Target",
     "Tempered",
+    "Threads",
     "TrajectorySearch",
     "TreeSearch",
     "Twisted",
@@ -117,8 +121,10 @@ __all__ = [
     "Velocity",
     "Walk",
     "Watch",
+    "WorkerError",
     "Worst",
     "ZeroOrder",
+    "concurrent",
     "diagnose",
     "iterate",
     "kernel",
@@ -133,4 +139,5 @@ __all__ = [
     "steer",
     "train",
     "whiteness",
+    "worker_number",
 ]

@@ -21,7 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Scored", "Streaming", "digest", "gather", "readings"]
+__all__ = ["NoScore", "Scored", "Streaming", "digest", "gather", "readings"]
+
+
+class NoScore(Exception):
+    """The answer about an object that has no score; its text is the whole reason."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def readings(out: Any, n: int) -> tuple[Tensor, dict[int, str], dict[str, list[f
 def _number(value: Any, row: int, reasons: dict[int, str]) -> Tensor:
     """A 0-dim float32 tensor; if the value is no number, zero and a reason."""
     if isinstance(value, BaseException):
-        reasons[row] = f"{type(value).__name__}: {value}".strip(": ")
+        reasons[row] = str(value) if isinstance(value, NoScore) else f"{type(value).__name__}: {value}".strip(": ")
     elif isinstance(value, Tensor) or (
         isinstance(value, np.ndarray | np.generic | int | float) and np.asarray(value).dtype.kind in "biuf"
     ):

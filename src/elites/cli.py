@@ -1,4 +1,4 @@
-"""The command line: `elites demo`, `run`, `resume`, `report`, `list`.
+"""The command line: `elites demo`, `run`, `resume`, `report`, `list`; and what `upkeep` adds for the ledger.
 
 Exit codes: 0 finished, 1 the run failed, 2 bad input, 130 interrupted (the run can be resumed).
 """
@@ -19,13 +19,14 @@ from rich.console import Console
 from rich.table import Table
 
 from .events import Progress, write_report
-from .launch import Interrupt, errors, fresh, go_on, hint, unused
+from .launch import Interrupt, Workers, errors, fresh, go_on, hint, unused
 from .run import run
 from .scoring import RewardError
 from .search import RandomSearch
 from .store import Folder, StoreError
 from .study import Study, StudyError, load
 from .types import Budget, InputError, Result
+from .upkeep import add_to
 
 __all__ = ["app", "main"]
 
@@ -43,6 +44,9 @@ Seed = Annotated[int | None, typer.Option(help="Seed of the run.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the run; a new one under runs/ by default.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
+Processes = Annotated[int | None, typer.Option("--workers", help="Processes to spread the run over.", min=1)]
+Timeout = Annotated[float | None, typer.Option(help="Seconds without an answer before a worker is replaced.")]
+OnRay = Annotated[str | None, typer.Option("--ray", help="Spread over Ray: the address of a cluster, or 'local'.")]
 Threads = Annotated[int, typer.Option(help="CPU threads; 1 gives the same bits on every machine of a kind.", min=1)]
 
 
@@ -56,13 +60,17 @@ def run_command(
     as_json: Json = False,
     quiet: Quiet = False,
     threads: Threads = 1,
+    workers: Processes = None,
+    timeout: Timeout = None,
+    ray: OnRay = None,
 ) -> None:
     """Run a study, save it in a folder, and write its report."""
     torch.set_num_threads(threads)
     loaded = load(study)
     budget, start = _budget(loaded.budget, nfe, seconds), loaded.seed if seed is None else seed
     folder = _new(loaded, out)
-    _finish(folder.path, fresh(loaded, folder, budget, start, _shown(quiet)), as_json)
+    spread = Workers(workers, timeout, ray)
+    _finish(folder.path, fresh(loaded, folder, budget, start, _shown(quiet), spread), as_json)
 
 
 @app.command()
@@ -120,6 +128,9 @@ def resume_command(
     as_json: Json = False,
     quiet: Quiet = False,
     threads: Threads = 1,
+    workers: Processes = None,
+    timeout: Timeout = None,
+    ray: OnRay = None,
 ) -> None:
     """Go on with a run that was interrupted or killed, to the same bits."""
     torch.set_num_threads(threads)
@@ -130,7 +141,7 @@ def resume_command(
         raise InputError(f"{folder} holds no study: go on from Python with elites.resume.")
     study = load(Path(about["study"]), copy.read_text(encoding="utf-8"), copy)
     budget = _budget(Budget(**about["budget"]), nfe, seconds) if (nfe, seconds) != (None, None) else None
-    _finish(folder, go_on(study, held, budget, _shown(quiet)), as_json)
+    _finish(folder, go_on(study, held, budget, _shown(quiet), Workers(workers, timeout, ray)), as_json)
 
 
 @app.command()
@@ -159,6 +170,9 @@ def list_command(
     for line in found:
         table.add_row(*("" if v is None else f"{v:.4g}" if isinstance(v, float) else str(v) for v in line.values()))
     Console(highlight=False).print(table)
+
+
+add_to(app)
 
 
 def _line(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -14,13 +15,14 @@ from typing import Any
 from rich.console import Console
 
 from .events import Checkpoint, Progress, resume
+from .parallel import Processes, Ray, WorkerError
 from .run import Subscriber, run
 from .scoring import RewardError
 from .store import Folder, StoreError, write
-from .study import Study, shortened
+from .study import Study, TargetOf, shortened
 from .types import Budget, InputError, Result, Setup
 
-__all__ = ["Interrupt", "errors", "fresh", "go_on", "hint", "unused"]
+__all__ = ["Interrupt", "Workers", "errors", "fresh", "go_on", "hint", "unused"]
 
 errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
@@ -53,6 +55,26 @@ class Interrupt:
             signal.signal(signal.SIGINT, before)
 
 
+@dataclass(frozen=True)
+class Workers:
+    """What the command line says of workers."""
+
+    number: int | None = None
+    timeout: float | None = None
+    ray: str | None = None
+
+    def given_to(self, study: Study, folder: Folder) -> None:
+        """Let workers do what the study says, if any are asked for."""
+        if self.number is None and self.ray is None and self.timeout is None:
+            return
+        build, many = TargetOf(study.path, (folder.path / "study.py").resolve()), self.number or os.cpu_count() or 1
+        if self.ray is None:
+            study.target.pool = Processes(many, build, timeout=self.timeout)
+        else:
+            address = None if self.ray == "local" else self.ray
+            study.target.pool = Ray(many, build, timeout=self.timeout, address=address)
+
+
 def hint(folder: Path) -> str:
     """The command that goes on with a run."""
     return f"elites resume {shlex.quote(str(folder))}"
@@ -64,13 +86,21 @@ def unused(stem: str) -> Path:
     return next(path for name in names if not (path := Path("runs") / name).exists())
 
 
-def fresh(study: Study, folder: Folder, budget: Budget, seed: int, shown: Sequence[Progress]) -> Result:
+def fresh(
+    study: Study,
+    folder: Folder,
+    budget: Budget,
+    seed: int,
+    shown: Sequence[Progress],
+    workers: Workers = Workers(),
+) -> Result:
     """Run a study in a new folder, which is removed again if nothing was saved."""
     stop = Interrupt(folder.path)
     keep = Checkpoint(folder, study=str(study.path))
     on: list[Subscriber] = [*study.on, *shown, keep]
     try:
         write(folder.path / "study.py", study.source.encode())
+        workers.given_to(study, folder)
         folder.begin(Setup(study.method, study.target, budget, seed), keep.study)
         with stop.watching(), _guarded(study, folder, shown):
             return run(
@@ -87,8 +117,15 @@ def fresh(study: Study, folder: Folder, budget: Budget, seed: int, shown: Sequen
         folder.close()
 
 
-def go_on(study: Study, folder: Folder, budget: Budget | None, shown: Sequence[Progress]) -> Result:
+def go_on(
+    study: Study,
+    folder: Folder,
+    budget: Budget | None,
+    shown: Sequence[Progress],
+    workers: Workers = Workers(),
+) -> Result:
     """Go on with a run from the copy of its study."""
+    workers.given_to(study, folder)
     stop = Interrupt(folder.path)
     on: list[Subscriber] = [*study.on, *shown]
     with stop.watching(), _guarded(study, folder, shown):
@@ -106,7 +143,16 @@ def _guarded(study: Study, folder: Folder, shown: Sequence[Progress]) -> Iterato
     except (InputError, RewardError, StoreError) as error:
         if not isinstance(error, StoreError):
             folder.discard()
+        if isinstance(error, RewardError) and folder.path.exists():
+            where = shlex.quote(str(folder.path))
+            raise RewardError(
+                f"{error} What was evaluated is kept: 'elites failures {where}' lists what failed, 'elites retry "
+                f"{where}' evaluates it again, and '{hint(folder.path)}' goes on."
+            ) from None
         raise
+    except WorkerError as error:
+        folder.discard()
+        raise RewardError(str(error)) from None
     except Exception as error:
         folder.discard()
         errors.print(shortened(error, lambda frame: frame == study.shown))

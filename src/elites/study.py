@@ -27,7 +27,7 @@ from .run import Final, Subscriber
 from .target import Target
 from .types import Budget, InputError, Method
 
-__all__ = ["Study", "StudyError", "load", "shortened"]
+__all__ = ["Study", "StudyError", "TargetOf", "load", "shortened"]
 
 
 class StudyError(InputError):
@@ -52,6 +52,17 @@ class Study:
     seed: int
     probe: Probe | None
     shown: str
+
+
+@dataclass(frozen=True)
+class TargetOf:
+    """What a worker calls for the target of a study: the copy in the run folder, run as the study."""
+
+    study: Path
+    copy: Path
+
+    def __call__(self) -> Target:
+        return load(self.study, self.copy.read_text(encoding="utf-8"), self.copy).target
 
 
 def load(path: str | Path, source: str | None = None, copy: str | Path = "its copy") -> Study:

@@ -2,6 +2,6 @@
 
 from .crew import worker_number
 from .dispatch import WorkerError
-from .pools import Pool, Processes, Threads
+from .pools import Pool, Processes, Ray, Threads
 
-__all__ = ["Pool", "Processes", "Threads", "WorkerError", "worker_number"]
+__all__ = ["Pool", "Processes", "Ray", "Threads", "WorkerError", "worker_number"]

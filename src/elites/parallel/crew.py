@@ -37,8 +37,9 @@ _process: list[int] = []  # the number of a worker that is a process
 class Message:
     """What is heard from a worker.
 
-    `READY` and `DONE` carry what the server says of itself and of the call, `ANSWER` an answer, `RAISED` what the
-    server raised, `LOST` why the worker died, `BROKEN` why it could not be built.
+    `READY` and `DONE` carry what the server says of itself, `ANSWER` an answer, `RAISED` what the server raised,
+    `LOST` why the worker died, `BROKEN` why it could not be built. A worker that was started anew is ready once more
+    when it says so.
     """
 
     worker: int
@@ -57,8 +58,16 @@ class Crew(Protocol):
     def lives(self) -> list[int]:
         """How often each was started: what a worker knew is gone when its number changes."""
 
+    @property
+    def ready(self) -> list[bool]:
+        """Which ones have built, as far as `wait` has told."""
+
     def send(self, worker: int, call: Any) -> None:
-        """Begin a call on an idle worker; a worker that is being started begins it when it is ready."""
+        """Begin a call on an idle worker.
+
+        Raises:
+            InputError: if the call cannot be sent.
+        """
 
     def wait(self, seconds: float | None) -> list[Message]:
         """What was heard, waiting at most so long for something; a lost worker has been replaced by then."""
@@ -67,7 +76,7 @@ class Crew(Protocol):
         """Give up a worker and what it does, and start another under its number."""
 
     def close(self) -> None:
-        """End all workers."""
+        """End all workers for good: from here on, `wait` hears nothing and `replace` starts none."""
 
 
 def worker_number() -> int | None:

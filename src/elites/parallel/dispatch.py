@@ -3,7 +3,8 @@
 Items are named by hashable ids and handed out in jobs. Workers draw everything else themselves, so which worker gets
 which item, and when, changes nothing but the time. An answer counts once, whoever gives it first.
 
-- A worker that gives no answer for `timeout` seconds is given up and replaced. A worker that dies is replaced.
+- A worker that gives no answer for `timeout` seconds is given up and replaced. A worker that dies is replaced. The
+  time that a worker takes to be built is not held against it, and nobody waits for it while others work.
 - Which item was at fault is known where a server answers one by one; else the first ones of the job are tried alone.
   An item that was silent for `again` + 1 times, or at whose turn `deaths` workers died, has failed.
 - While workers idle at the end, a job that takes `straggler` times as long as its like is handed out again, and the
@@ -61,12 +62,13 @@ class Source(Protocol):
         """How many there are at most."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Job:
     ids: list[Any]
+    copy: bool = False  # of a job that is late
+    raced: bool = False  # there is a copy
     began: float = 0.0
     heard: float = 0.0
-    raced: bool = False  # another worker has the same items
 
 
 def spread(
@@ -80,7 +82,7 @@ def spread(
     """(Worker, [(id, answer), ...]) as answers come; `Failed` for what could not be answered, from worker -1.
 
     Arguments:
-        crew: all of whose workers are idle.
+        crew: all of whose workers are idle, or being started.
         source: of the items.
         call: (worker, ids) to the call that is sent; answers to it are lists of (id, answer).
         rules: see the module.
@@ -104,7 +106,7 @@ class _Spread:
         clock: Callable[[], float],
     ) -> None:
         self.crew, self.source, self.call, self.rules, self.batch, self.clock = crew, source, call, rules, batch, clock
-        self.idle = deque(range(crew.size))
+        self.idle = deque(worker for worker, ready in enumerate(crew.ready) if ready)
         self.busy: dict[int, _Job] = {}
         self.again: deque[list[Any]] = deque()  # items to hand out once more
         self.open: set[Any] = set()  # items handed out and not answered
@@ -113,52 +115,53 @@ class _Spread:
         self.paces: deque[float] = deque(maxlen=64)  # seconds an item of the jobs that ended last
         self.about: dict[str, Any] = {}
         self.failed: list[tuple[Any, Any]] = []
+        self.error: WorkerError | None = None
+        self.looked = 0.0  # when nobody was late
         self.dry = False
 
     def run(self) -> Iterator[tuple[int, list[tuple[Any, Any]]]]:
         try:
-            while True:
-                self._hand_out()
-                if not self.open and self.dry:
-                    break
-                for message in self.crew.wait(self._patience()):
-                    answers = self._hear(message)
-                    if answers:
-                        yield message.worker, answers
-                self._look()
+            self._hand_out()
+            while self.open or not self.dry:
+                heard = self.crew.wait(self._patience())
+                now = self.clock()  # who spoke while the caller was busy has been heard by now: the rest are silent
+                said = [(message.worker, new) for message in heard if (new := self._hear(message, now))]
+                self._look(now)
                 if self.failed:
-                    failed, self.failed = self.failed, []
-                    yield -1, failed
+                    said.append((-1, self.failed))
+                    self.failed = []
+                if self.error is None:
+                    self._hand_out()
+                yield from said  # workers go on while the caller takes what they said
+                if self.error is not None:
+                    raise self.error
         finally:
             self._end()
 
     def _end(self) -> None:
-        """Leave every worker idle: those that only have to say so are heard out, the late ones are given up."""
+        """Leave every worker idle: those that only have to say so are heard out, all others are given up."""
         while self.busy:
-            for message in self.crew.wait(LATE):
+            for message in [] if self.open else self.crew.wait(LATE):
                 if message.kind in (DONE, RAISED, LOST):
                     self.busy.pop(message.worker, None)
+                elif message.kind == BROKEN:
+                    self.crew.replace(message.worker)  # so that it is said again, to who needs the worker
             now = self.clock()
             for worker, job in list(self.busy.items()):
-                if self.open or now - job.heard > (LATE if job.raced else 1.0):
-                    self.crew.replace(worker)
-                    del self.busy[worker]
+                if self.open or now - job.heard > (LATE if job.copy or job.raced else 1.0):
+                    self._give_up(worker)
 
     def _hand_out(self) -> None:
-        while self.idle:
-            job = self._again() or self._next() or self._late()
-            if job is None:
-                return
+        while self.idle and (job := self._again() or self._next() or self._late()) is not None:
             worker = self.idle.popleft()
             self.busy[worker] = job
             job.began = job.heard = self.clock()
             self.crew.send(worker, self.call(worker, job.ids))
-        if not self.dry and not self.source.left:
-            self.dry = True
+        self.dry = self.dry or not self.source.left
 
     def _again(self) -> _Job | None:
         while self.again:
-            ids = [i for i in self.again.popleft() if i in self.open]
+            ids = self._open(self.again.popleft())
             if ids:
                 return _Job(ids)
         return None
@@ -171,75 +174,87 @@ class _Spread:
 
     def _size(self) -> int:
         """Items of the next job: about `GRAIN` seconds, whole batches unless rewards cost more, and some for all."""
-        share = max(-(-self.source.left // (2 * self.crew.size)), 1)
+        left, workers = self.source.left, self.crew.size
         if not self.paces:
-            return max(min(self.batch, -(-self.source.left // self.crew.size)), 1)
-        costly = self.about.get("reward", 0.0) > self.batch * self.about.get("network", 0.0)
-        n = min(max(int(GRAIN / max(median(self.paces), 1e-9)), 1), share)
-        return n if costly else max(n // self.batch, 1) * self.batch
+            return max(min(self.batch, -(-left // workers)), 1)
+        n = min(max(int(GRAIN / max(median(self.paces), 1e-9)), 1), max(-(-left // (2 * workers)), 1))
+        return n if self._costly else max(n // self.batch, 1) * self.batch
+
+    @property
+    def _costly(self) -> bool:
+        """Whether a reward takes longer than the network does for a whole batch."""
+        return self.about.get("reward", 0.0) > self.batch * self.about.get("network", 0.0)
+
+    def _due(self, n: int) -> int:
+        """What n items cost, in items."""
+        return n if self._costly else -(-n // self.batch) * self.batch
 
     def _late(self) -> _Job | None:
-        """A job to race for, because it takes far longer than its like."""
-        if self.rules.straggler is None or len(self.paces) < 3:
+        """A copy of a job that takes far longer than its like."""
+        now = self.clock()
+        if self.rules.straggler is None or len(self.paces) < 3 or now - self.looked < LATE:
             return None
-        now, pace = self.clock(), median(self.paces)
+        most = self.rules.straggler * median(self.paces)
         for job in self.busy.values():
-            rest = [] if job.raced else [i for i in job.ids if i in self.open]
-            if rest and now - job.began > max(self.rules.straggler * pace * len(job.ids), LATE):
+            late = not job.raced and now - job.began > max(most * self._due(len(job.ids)), LATE)
+            if late and (rest := self._open(job.ids)):
                 job.raced = True
-                return _Job(rest, raced=True)
+                return _Job(rest, copy=True)
+        self.looked = now
         return None
 
     def _patience(self) -> float:
         """How long nothing has to be looked at."""
         return TICK if self.rules.timeout is None else min(TICK, max(self.rules.timeout / 4, 0.01))
 
-    def _hear(self, message: Message) -> list[tuple[Any, Any]]:
+    def _hear(self, message: Message, now: float) -> list[tuple[Any, Any]]:
+        """What is new in a message."""
         worker, kind = message.worker, message.kind
         job = self.busy.get(worker)
+        if job is not None:
+            job.heard = now
         if kind == BROKEN:
-            raise WorkerError(f"A worker could not be built: {message.value}")
-        if kind in (READY, DONE):
+            self.error = WorkerError(f"A worker could not be built: {message.value}")
+        elif kind == RAISED:
+            self.error = WorkerError(f"A worker failed: {message.value}")
+        elif kind == READY:
             self.about = message.value or self.about
-        if job is None:
-            return []
-        job.heard = self.clock()
-        if kind == READY:
-            job.began = job.heard
-        elif kind == ANSWER:
-            new = [(i, answer) for i, answer in message.value if i in self.open]
+            if job is None and worker not in self.idle:
+                self.idle.append(worker)
+        elif kind == ANSWER and job is not None:
+            new = [(i, answer) for i, answer in dict(message.value).items() if i in self.open]
             self.open.difference_update(i for i, _ in new)
             return new
-        elif kind == DONE:
-            self._free(worker)
-            rest = [i for i in job.ids if i in self.open]
-            if rest:
-                raise WorkerError(f"A worker did not answer about {len(rest)} of {len(job.ids)} items.")
-            if not job.raced:
-                self.paces.append((job.heard - job.began) / len(job.ids))
-        elif kind == RAISED:
-            raise WorkerError(f"A worker failed: {message.value}")
-        elif kind == LOST:
-            self._free(worker)
-            self._lost([i for i in job.ids if i in self.open], message.value)
+        elif kind == DONE and job is not None:
+            self.about = message.value or self.about
+            self.paces.append((now - job.began) / self._due(len(job.ids)))
+            del self.busy[worker]
+            self.idle.append(worker)
+            if rest := self._open(job.ids):
+                self.error = WorkerError(f"A worker did not answer about {len(rest)} of {len(job.ids)} items.")
+        elif kind == LOST and job is not None:
+            del self.busy[worker]
+            self._lost(self._open(job.ids), message.value)
         return []
 
-    def _free(self, worker: int) -> None:
-        del self.busy[worker]
-        self.idle.append(worker)
-
-    def _look(self) -> None:
+    def _look(self, now: float) -> None:
         """Give up workers that have been silent for too long, or are still at what another has answered."""
-        now = self.clock()
         for worker, job in list(self.busy.items()):
-            late = job.raced and now - job.heard > LATE and not any(i in self.open for i in job.ids)
-            silent = self.rules.timeout is not None and now - job.heard > self.rules.timeout
-            if late or silent:
-                self.crew.replace(worker)
-                self._free(worker)
-                self._silent([i for i in job.ids if i in self.open])
+            if (job.copy or job.raced) and now - job.heard > LATE and not self._open(job.ids):
+                self._give_up(worker)
+            elif self.rules.timeout is not None and now - job.heard > self.rules.timeout:
+                self._give_up(worker)
+                self._silent(job)
 
-    def _silent(self, rest: list[Any]) -> None:
+    def _give_up(self, worker: int) -> None:
+        del self.busy[worker]
+        self.crew.replace(worker)
+
+    def _silent(self, job: _Job) -> None:
+        rest = self._open(job.ids)
+        if job.copy or job.raced:  # what another worker is still at is left to that one
+            others = set[Any]().union(*(j.ids for j in self.busy.values() if j.copy or j.raced))
+            rest = [i for i in rest if i not in others]
         if not self._at_fault(rest):
             self._apart(rest)
             return
@@ -247,9 +262,7 @@ class _Spread:
         self.tries[first] = self.tries.get(first, 0) + 1
         if self.tries[first] > self.rules.again:
             self._fail(first, f"no answer in {self.rules.timeout:g} seconds", self.tries[first])
-        else:
-            self.again.append([first])
-        self.again.append(rest[1:])
+        self.again += [rest[:1], rest[1:]]
 
     def _lost(self, rest: list[Any], why: str) -> None:
         if not self._at_fault(rest):
@@ -259,7 +272,7 @@ class _Spread:
         self.deaths[first] = self.deaths.get(first, 0) + 1
         if self.deaths[first] >= self.rules.deaths:
             self._fail(first, why, self.deaths[first])
-        self.again.append(rest)
+        self.again += [rest[:1], rest[1:]]
 
     def _at_fault(self, rest: list[Any]) -> bool:
         """Whether the first of the rest is to blame."""
@@ -273,3 +286,6 @@ class _Spread:
     def _fail(self, item: Any, why: str, tries: int) -> None:
         self.open.discard(item)
         self.failed.append((item, Failed(why, tries)))
+
+    def _open(self, ids: Sequence[Any]) -> list[Any]:
+        return [i for i in ids if i in self.open]

@@ -19,9 +19,10 @@ from ..types import InputError
 from .crew import Crew, Server
 from .dispatch import Rules
 from .processes import ProcessCrew
+from .ray import RayCrew
 from .threads import ThreadCrew
 
-__all__ = ["Pool", "Processes", "Threads"]
+__all__ = ["Pool", "Processes", "Ray", "Threads"]
 
 
 @dataclass(frozen=True)
@@ -115,3 +116,22 @@ class Processes(Pool):
 
     def start(self, serve: Callable[[], Server]) -> Crew:
         return ProcessCrew(self.workers, serve, self.threads)
+
+
+@dataclass(frozen=True)
+class Ray(Pool):
+    """Actors of a Ray cluster; without an address, of one that is started on this machine (extra `ray`).
+
+    Arguments:
+        address: of the cluster, such as "auto" or "ray://head:10001".
+        cpus, gpus: of each worker; Ray shows a worker only the accelerators that are its own.
+        threads: CPU threads of each.
+    """
+
+    address: str | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+    threads: int = 1
+
+    def start(self, serve: Callable[[], Server]) -> Crew:
+        return RayCrew(self.workers, serve, self.address, self.cpus, self.gpus, self.threads)

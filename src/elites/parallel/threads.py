@@ -19,7 +19,9 @@ class ThreadCrew:
     def __init__(self, workers: int, build: Callable[[], Server]) -> None:
         self.size = workers
         self.lives = [0] * workers
+        self.ready = [False] * workers
         self._build = build
+        self._closed = False
         self._heard: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
         self._calls: list[queue.SimpleQueue[Any]] = [queue.SimpleQueue() for _ in range(workers)]
         for worker in range(workers):
@@ -27,28 +29,10 @@ class ThreadCrew:
 
     def _start(self, worker: int) -> None:
         self.lives[worker] += 1
+        self.ready[worker] = False
         calls = self._calls[worker] = queue.SimpleQueue()
-        args = (worker, self.lives[worker], calls)
-        threading.Thread(target=self._serve, args=args, name=f"elites-{worker}", daemon=True).start()
-
-    def _serve(self, worker: int, life: int, calls: queue.SimpleQueue[Any]) -> None:
-        def tell(kind: int, value: Any = None) -> None:
-            self._heard.put((life, Message(worker, kind, value)))
-
-        enter(worker)
-        try:
-            server = self._build()
-        except BaseException:
-            tell(BROKEN, traced())
-            return
-        tell(READY, about(server))
-        while (call := calls.get()) is not None:
-            try:
-                for answer in server(call[0]):
-                    tell(ANSWER, answer)
-                tell(DONE, about(server))
-            except BaseException as error:  # a thread has nowhere to raise to
-                tell(RAISED, reason(error))
+        args = (worker, self.lives[worker], calls, self._heard, self._build)  # not self, which then can go
+        threading.Thread(target=_serve, args=args, name=f"elites-{worker}", daemon=True).start()
 
     def send(self, worker: int, call: Any) -> None:
         self._calls[worker].put((call,))
@@ -56,19 +40,53 @@ class ThreadCrew:
     def wait(self, seconds: float | None) -> list[Message]:
         out: list[Message] = []
         try:
-            life, message = self._heard.get(timeout=seconds)
+            life, message = self._heard.get(timeout=0 if self._closed else seconds)
             while True:
                 if life == self.lives[message.worker]:
+                    self.ready[message.worker] |= message.kind == READY
                     out.append(message)
                 life, message = self._heard.get_nowait()
         except queue.Empty:
             return out
 
     def replace(self, worker: int) -> None:
-        self._calls[worker].put(None)
-        self._start(worker)
+        if not self._closed:
+            self._calls[worker].put(None)
+            self._start(worker)
 
     def close(self) -> None:
+        self._closed = True
         for worker, calls in enumerate(self._calls):
             self.lives[worker] += 1
             calls.put(None)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _serve(
+    worker: int,
+    life: int,
+    calls: queue.SimpleQueue[Any],
+    heard: queue.SimpleQueue[tuple[int, Message]],
+    build: Callable[[], Server],
+) -> None:
+    """A worker's life: build, then serve."""
+
+    def tell(kind: int, value: Any = None) -> None:
+        heard.put((life, Message(worker, kind, value)))
+
+    enter(worker)
+    try:
+        server = build()
+    except BaseException:  # a thread has nowhere to raise to
+        tell(BROKEN, traced())
+        return
+    tell(READY, about(server))
+    while (call := calls.get()) is not None:
+        try:
+            for answer in server(call[0]):
+                tell(ANSWER, answer)
+            tell(DONE, about(server))
+        except BaseException as error:
+            tell(RAISED, reason(error))

@@ -291,4 +291,4 @@ def _encoder(model: Any, folder: Path) -> ImageEncoder:
 
 
 def _embed(vision: Any, projection: Any, pixels: Tensor) -> Tensor:
-    return projection(vision(pixel_values=pixels).pooler_output)
+    return projection(vision(pixel_values=pixels.to(projection.weight.device)).pooler_output)

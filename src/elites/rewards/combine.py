@@ -19,7 +19,7 @@ from ..answers import Scored, readings
 from ..types import InputError, Reward
 from .basic import name_of
 from .scales import Standard
-from .spread import awaited
+from .waiting import awaited
 
 __all__ = ["AtLeast", "Constrained", "Weighted", "ask", "ask_all", "fitted", "nan_at", "rows", "scored"]
 

@@ -21,7 +21,7 @@ from ..answers import gather
 from ..types import InputError
 from .encoding import shown, to_json
 from .held import Held
-from .processes import Job, Processes, Round
+from .programs import Job, Programs, Round
 
 __all__ = ["Command"]
 
@@ -56,7 +56,7 @@ class Command:
     start: float = field(default=60.0, repr=False)
     env: Mapping[str, str] | None = field(default=None, repr=False)
     cwd: str | Path | None = field(default=None, repr=False)
-    _held: Held[Processes] = field(default_factory=Held, init=False, repr=False)
+    _held: Held[Programs] = field(default_factory=Held, init=False, repr=False)
 
     __repr__ = shown
 
@@ -85,7 +85,7 @@ class Command:
 
     def each(self, objects: Any) -> Iterator[tuple[int, Any]]:
         """(Position, answer) as answers come."""
-        processes = self._held.get(lambda: Processes(self.argv, self.workers, self._environment(), self.cwd))
+        processes = self._held.get(lambda: Programs(self.argv, self.workers, self._environment(), self.cwd))
         this = Round()
         try:
             for row, obj in enumerate(objects):

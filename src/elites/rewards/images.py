@@ -20,15 +20,15 @@ __all__ = ["CompressedSize", "JPEGSize", "Match", "PNGSize", "Symmetry", "pictur
 
 
 def pixels(images: Any) -> Tensor:
-    """Images as a tensor `(B, 3, H, W)` or `(B, 1, H, W)`.
+    """Images as a tensor `(B, 3, H, W)` or `(B, 1, H, W)` of real numbers.
 
     Raises:
-        InputError: if they have another shape.
+        InputError: if they are something else.
     """
-    images = torch.as_tensor(images)
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
-        raise InputError(f"The images have shape {tuple(images.shape)}: give (B, 3, H, W) or (B, 1, H, W).")
-    return images
+    x = torch.as_tensor(images)
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.is_floating_point():
+        raise InputError(f"The images are {x.dtype} of shape {tuple(x.shape)}: give (B, 3 or 1, H, W) in [0, 1].")
+    return x
 
 
 def picture(image: Tensor) -> Image:
@@ -41,8 +41,8 @@ def picture(image: Tensor) -> Image:
 
     if not torch.isfinite(image).all():
         raise InputError("The image has pixels that are not finite.")
-    bytes_ = (image.float() * 255).round().clamp(0, 255).to(torch.uint8).cpu().permute(1, 2, 0).numpy()
-    return Image.fromarray(bytes_[..., 0] if bytes_.shape[-1] == 1 else bytes_)
+    grey = (image.float() * 255).round().clamp(0, 255).to(torch.uint8).cpu().permute(1, 2, 0).numpy()
+    return Image.fromarray(grey[..., 0] if grey.shape[2] == 1 else grey)
 
 
 def _kilobytes(image: Image, encoding: str, **options: int) -> float:
@@ -53,16 +53,17 @@ def _kilobytes(image: Image, encoding: str, **options: int) -> float:
 
 @dataclass(frozen=True)
 class JPEGSize:
-    """Compressibility: minus the kilobytes (1,000 bytes) of each image as JPEG; minus this is incompressibility.
+    """Compressibility: minus the kilobytes (1,000 bytes) of each image as a JPEG file.
 
     Images are `(B, C, H, W)` in [0, 1] with 1 or 3 channels, clipped and rounded to bytes; sizes depend on H, W and a
-    little on the version of the encoder. An image with a pixel that is not finite fails. There is no gradient.
+    little on the version of the encoder. An image with a pixel that is not finite fails. There is no gradient. A
+    weight of -1 makes it incompressibility.
 
     Arguments:
         quality: of the encoder, 1 to 100.
 
     Raises:
-        InputError: if the quality is another number, or the images have another shape.
+        InputError: if the quality is another number, or the images are something else.
 
     References:
         Training Diffusion Models with Reinforcement Learning (Black et al., 2023), arXiv:2305.13301.

@@ -41,7 +41,7 @@ class ImageReward:
 
     The package standardises, (raw - 0.167) / 1.033, and the number is passed on as it is. Images are `(B, C, H, W)` in
     [0, 1], and are scored one by one, so a failure is one image's. The weights are loaded at the first call, once in
-    a process, and downloaded unless `name` and `med_config` are files.
+    a process. The package downloads them unless `name` and `med_config` are files, and a tokenizer in any case.
 
     Arguments:
         prompt: cut by the package after 35 tokens.
@@ -92,7 +92,7 @@ class HPS:
         prompt: cut by the package after 77 tokens.
         version: of the weights, "v2.0" or "v2.1"; numbers of the two are not to be compared.
         checkpoint: path of the weights, which the package opens with pickle: trust its source; by default it
-            downloads them.
+            downloads them, and in any case those of the CLIP ViT-H/14 that they replace.
 
     Raises:
         ImportError: without the package `hpsv2`, or if it does not go with what is installed.
@@ -103,7 +103,7 @@ class HPS:
         (Wu et al., 2023), arXiv:2306.09341.
 
     Differences:
-        On a GPU the package computes in half precision, which moves its score by about 0.001.
+        On a GPU the package computes in half precision, which rounds its scores to three digits or so.
     """
 
     prompt: str

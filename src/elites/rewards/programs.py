@@ -1,4 +1,4 @@
-"""Processes that answer one object at a time, kept alive, killed in time, and replaced.
+"""Programs that answer one object at a time, kept alive, killed in time, and replaced.
 
 A guard, which is a small process of its own, ends what is left when this program dies without a chance to do so.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 from .child import Child, Lost
 
-__all__ = ["Job", "Processes", "Round"]
+__all__ = ["Job", "Programs", "Round"]
 
 STARTS = 3  # processes in a row without one answer, before what is left is given up
 PATIENCE = 0.5  # seconds to end by itself once the input is closed
@@ -64,7 +64,7 @@ class Job:
     round: Round
 
 
-class Processes:
+class Programs:
     """`workers` processes of one command, started when they are needed."""
 
     def __init__(self, argv: Sequence[str], workers: int, env: Mapping[str, str], cwd: str | Path | None) -> None:
