@@ -16,7 +16,7 @@ def gaussian(d):
 
 
 def picked(reward, d=64, steps=4, method=el.Auto(), budget=START, on=()):  # noqa: B008 (frozen)
-    target = el.Target(gaussian(d), reward, walk=el.Plain(steps=steps), batch=8)
+    target = el.Target(gaussian(d), reward, walk=el.Plain(steps=steps), batch=8, on_error=el.Worst(limit=1))
     return el.run(method, target, budget, seed=3, probe=None, on=on)
 
 

@@ -203,7 +203,7 @@ def test_failures_never_become_elites():
     def reward(z):
         return torch.where(z[:, 0] > 0.5, torch.nan, z[:, 0])
 
-    target = el.Target(el.priors.OneStep(lambda z: z, (64,)), reward, batch=8)
+    target = el.Target(el.priors.OneStep(lambda z: z, (64,)), reward, batch=8, on_error=el.Worst(limit=1))
     r = el.run(el.Elites(), target, el.Budget(rewards=800), seed=1)
     assert r.meter.failures == len(r.failures) > 0
     assert 0.3 < float(r.best.reward) <= 0.5

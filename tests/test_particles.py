@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from helpers import FLOAT64, normal, steps_of
+from helpers import FLOAT64, WORST, normal, steps_of
 from helpers import gaussian as law
 
 from elites import (
@@ -41,7 +41,7 @@ def quadratic(x):
 
 
 def on(schedule=VPLinear(), reward=quadratic, kernel=DDIM(1.0), batch=N):  # noqa: B008 (frozen)
-    return Target(law(MEAN, COV, schedule=schedule, kernel=kernel), reward, batch=batch)
+    return Target(law(MEAN, COV, schedule=schedule, kernel=kernel), reward, batch=batch, on_error=WORST)
 
 
 def guess(schedule, t):
@@ -226,7 +226,7 @@ def plain():
 
 
 def on_grid():
-    return Target(GRID, hollow, batch=N)
+    return Target(GRID, hollow, batch=N, on_error=WORST)
 
 
 def test_feynman_kac_steering_weighs_the_modes_of_a_grid_as_the_tilted_walk_does(plain):

@@ -11,7 +11,7 @@ from elites import PCN
 
 
 def target(reward, d=4):
-    return el.Target(el.priors.OneStep(lambda z: z, (d,)), reward, batch=64)
+    return el.Target(el.priors.OneStep(lambda z: z, (d,)), reward, batch=64, on_error=el.Worst(limit=1))
 
 
 def chains(method, to, steps, seed=3):

@@ -34,6 +34,7 @@ def best_of_each_cell():
 
 
 def flat(reward, d=6, **changes):
+    changes = {"on_error": el.Worst(limit=1)} | changes
     return el.Target(el.priors.OneStep(lambda z: z, (d,)), reward, batch=64, **changes)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,10 @@ class Entry:
     terms: Mapping[str, float] = field(default_factory=dict)
     latent: bytes | None = None
 
+    def __post_init__(self) -> None:
+        if self.reason is not None:  # half characters, as in names of files that are no text, cannot be stored
+            object.__setattr__(self, "reason", self.reason.encode(errors="backslashreplace").decode())
+
     @property
     def failure(self) -> Failure:
         """As it is listed."""
@@ -85,8 +90,8 @@ class Account:
         self.book: Book | None = None
         self.lock = threading.RLock()
         self._step = 0
-        self._seen: dict[tuple[int, int, int], bytearray] = {}
-        self._terms: dict[str, tuple[float, int]] = {}
+        self._seen: dict[tuple[int, int, int], array[int]] = {}
+        self._terms: dict[str, tuple[list[float], int]] = {}
         self._expected: int | None = None  # outside of a run, nothing is held against a limit
         self._scored = 0
         self._reasons: Counter[str] = Counter()
@@ -107,12 +112,11 @@ class Account:
             return [self._key(stream, *stream.key(i)) for i in ids]
 
     def _key(self, stream: Stream, step: int, candidate: int) -> Key:
-        seen = self._seen.setdefault((int(stream.purpose), step, stream.draw), bytearray())
+        seen = self._seen.setdefault((int(stream.purpose), step, stream.draw), array("I"))
         if candidate >= len(seen):
-            seen.extend(bytes(candidate + 1 - len(seen)))  # a byte a candidate, however large the population
-        again = seen[candidate]
-        seen[candidate] = min(again + 1, 255)
-        return (self._step, int(stream.purpose), step, candidate, stream.draw, again)
+            seen.frombytes(bytes(seen.itemsize * (candidate + 1 - len(seen))))  # four bytes a candidate
+        seen[candidate] += 1
+        return (self._step, int(stream.purpose), int(step), int(candidate), stream.draw, seen[candidate] - 1)
 
     def known(self, keys: Sequence[Key]) -> dict[Key, Entry]:
         """What the book holds of these keys."""
@@ -137,8 +141,8 @@ class Account:
                 for name, value in e.terms.items():
                     if not math.isfinite(value):
                         continue  # a part that is missing
-                    total, n = self._terms.get(name, (0.0, 0))
-                    self._terms[name] = (total + value, n + 1)
+                    total, n = self._terms.get(name, ([], 0))
+                    self._terms[name] = (_plus(total, value), n + 1)
                 if e.reason is not None:
                     self.meter.failures += 1
                     self.failures.append(e.failure)
@@ -151,7 +155,8 @@ class Account:
                 what = "; ".join(f"{reason} ({n})" for reason, n in self._reasons.most_common(3))
                 raise RewardError(
                     f"{failed} of {most} objects of step {self._step} have failed, more than the limit "
-                    f"of {limit:.0%}: {what}. Mend the reward, or give on_error another limit."
+                    f"of {limit:.0%}: {what}. Mend the reward and let 'elites retry' evaluate them again, or give "
+                    "on_error another limit."
                 )
 
     def flush(self) -> None:
@@ -162,4 +167,20 @@ class Account:
     def terms(self) -> dict[str, float]:
         """Mean of each named part of the rewards of this step."""
         with self.lock:
-            return {f"term.{name}": total / n for name, (total, n) in self._terms.items()}
+            return {f"term.{name}": math.fsum(total) / n for name, (total, n) in self._terms.items()}
+
+
+def _plus(total: list[float], value: float) -> list[float]:
+    """A sum as parts that add up to it exactly, so that the order of the answers does not change a bit.
+
+    References:
+        Adaptive precision floating-point arithmetic and fast robust geometric predicates (Shewchuk, 1997).
+    """
+    parts = []
+    for part in total:
+        high = value + part
+        big, small = (value, part) if abs(value) > abs(part) else (part, value)
+        if low := small - (high - big):
+            parts.append(low)
+        value = high
+    return [*parts, value]

@@ -64,6 +64,7 @@ def answers(target: Target, x0: Tensor, keys: Sequence[Key]) -> Iterator[tuple[P
         reasons = part.reasons
         lost = target.gradients and not part.values.requires_grad
         if lost and all(UNTRACED in r for r in reasons.values()):
+            account.meter.rewards += part.calls * len(part.rows)
             raise RewardError(f"The {where} has no gradient: use a method that needs none, such as Elites.")
         entries = [
             Entry(

@@ -1,9 +1,10 @@
 """The ledger: every evaluation of a run in an embedded database, written down before its reward is used.
 
 `ledger.sqlite` in the run folder has one row for each evaluation: its key, whether it is pending, done or failed, its
-reward or the reason, what it cost, and a digest of the object. The driver is the only writer; anybody may read while
-it writes (write-ahead logging), and opening it never runs code. A commit survives the death of the process; where
-evaluations take long, the disk is synced too, so that it survives a power cut.
+reward or the reason, what it cost, a digest of the object, and a checksum of all that. The driver is the only writer;
+anybody may read while it writes (write-ahead logging), and opening it never runs code. What begins and what ends is
+committed at once, and survives the death of every process; the disk is synced about once a second, so that what
+happened before that survives a power cut.
 
 A run that goes on after a kill asks for the same keys again. What is done or failed is answered from here; what was
 pending was in flight, and is evaluated again.
@@ -11,31 +12,42 @@ pending was in flight, and is evaluated again.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from .account import Entry, Key
 from .types import InputError
 
-__all__ = ["COLUMNS", "Ledger", "StoreError", "read"]
+__all__ = ["COLUMNS", "ROW", "Ledger", "StoreError", "checksum", "read"]
 
 SCHEMA = 1
 STATES = ("pending", "done", "failed")
 KEY = ("run_step", "purpose", "step", "candidate", "draw", "repeat")
 COLUMNS = (*KEY, "state", "reward", "reason", "calls", "nfe", "digest", "terms", "ended")
-SOON = 0.02  # seconds that what was settled may wait for its commit: a kill loses no more of cheap evaluations
+ROW = (*COLUMNS, "latent")
+SELECT = f"SELECT {', '.join(ROW)}, checksum FROM evaluation"
+WHERE = f"WHERE {' AND '.join(f'{name} = ?' for name in KEY)}"
 OFTEN = 1.0  # seconds between two syncs of the disk
+PAGES = 4000  # of the log before it is folded into the database: 16 MB
 
 
 class StoreError(RuntimeError):
     """A run folder cannot be written or read; the message says what to do."""
+
+
+class _Damaged(sqlite3.DatabaseError):
+    """What SQLite does not see by itself."""
+
+    sqlite_errorname = "SQLITE_CORRUPT"
 
 
 class Ledger:
@@ -45,28 +57,31 @@ class Ledger:
         path: of the database; made if it is not there.
 
     Raises:
-        StoreError: if it cannot be written, or is damaged.
+        StoreError: if it cannot be written, or is damaged; a damaged one is not touched.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
         self._replaying = False
-        self._committed = self._synced = time.monotonic()
+        self._synced = time.monotonic()
         with self._guarded():
+            if path.exists():
+                _inspect(path)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            (schema,) = self._db.execute("PRAGMA user_version").fetchone()
-            if schema > SCHEMA:
-                raise StoreError(f"{path} was written by a newer elites: update elites to go on with it.")
-            if self._db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                raise sqlite3.DatabaseError("malformed")
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=NORMAL",
+                f"wal_autocheckpoint={PAGES}",
+                "secure_delete=ON",  # what is forgotten is not taken for a row by a repair
+            ):
+                self._db.execute(f"PRAGMA {pragma}")
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS evaluation (run_step INTEGER, purpose INTEGER, step INTEGER, "
-                "candidate INTEGER, draw INTEGER, repeat INTEGER, state INTEGER NOT NULL, reward REAL, reason TEXT, "
-                "calls INTEGER, nfe INTEGER, digest BLOB, terms TEXT, ended REAL, latent BLOB, "
-                "PRIMARY KEY (run_step, purpose, step, candidate, draw, repeat)) WITHOUT ROWID"
+                "candidate INTEGER, draw INTEGER, repeat INTEGER, state INTEGER NOT NULL, "
+                "reward, reason TEXT, "  # a REAL would lose the sign of -0.0
+                "calls INTEGER, nfe INTEGER, digest BLOB, terms TEXT, ended REAL, latent BLOB, checksum INTEGER, "
+                f"PRIMARY KEY ({', '.join(KEY)})) WITHOUT ROWID"
             )
             self._db.execute(f"PRAGMA user_version={SCHEMA}")
 
@@ -80,94 +95,107 @@ class Ledger:
         """The evaluations among `keys` that have ended."""
         if not self._replaying:
             return {}
-        where = " AND ".join(f"{name} = ?" for name in KEY)
         found = {}
         with self._guarded():
             for key in keys:
-                row = self._db.execute(
-                    f"SELECT reward, reason, calls, nfe, digest, terms FROM evaluation WHERE {where} AND state > 0",
-                    key,
-                ).fetchone()
+                row = self._db.execute(f"{SELECT} {WHERE} AND state > 0", key).fetchone()
                 if row is not None:
-                    value, reason, calls, nfe, digest, terms = row
+                    _, value, reason, calls, nfe, digest, terms, _, latent = _sound(row)[len(KEY) :]
                     parts = json.loads(terms) if terms else {}
-                    found[key] = Entry(
-                        key, float("-inf") if value is None else value, reason, calls, nfe, digest, parts
-                    )
+                    value = float("-inf") if value is None else value
+                    found[key] = Entry(key, value, reason, calls, nfe, digest, parts, latent)
         return found
 
     def pending(self, keys: Sequence[Key]) -> None:
         """These evaluations begin."""
         with self._guarded():
             self._write(
-                "INSERT INTO evaluation (run_step, purpose, step, candidate, draw, repeat, state) "
-                "VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT DO NOTHING",
+                f"INSERT INTO evaluation ({', '.join(KEY)}, state) VALUES (?, ?, ?, ?, ?, ?, 0) "
+                "ON CONFLICT DO NOTHING",
                 keys,
             )
 
     def settle(self, entries: Iterable[Entry]) -> None:
         """These evaluations have ended."""
         now = time.time()
+        rows: list[tuple[Any, ...]] = [
+            (
+                *e.key,
+                1 if e.reason is None else 2,
+                e.value if e.reason is None else None,
+                e.reason,
+                e.calls,
+                e.nfe,
+                e.digest,
+                json.dumps(dict(e.terms)) if e.terms else None,
+                now,
+                e.latent,
+            )
+            for e in entries
+        ]
+        self.take(rows)
+        self.flush()
+
+    def take(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Write rows down as they are, in the order of `ROW`."""
+        columns = (*ROW, "checksum")
         with self._guarded():
             self._write(
-                f"INSERT OR REPLACE INTO evaluation ({', '.join(COLUMNS)}, latent) "
-                f"VALUES ({', '.join('?' * (len(COLUMNS) + 1))})",
-                [
-                    (
-                        *e.key,
-                        1 if e.reason is None else 2,
-                        e.value if e.reason is None else None,
-                        e.reason,
-                        e.calls,
-                        e.nfe,
-                        e.digest,
-                        json.dumps(e.terms) if e.terms else None,
-                        now,
-                        e.latent,
-                    )
-                    for e in entries
-                ],
+                f"INSERT OR REPLACE INTO evaluation ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+                [(*row, checksum(row)) for row in rows],
             )
-            if time.monotonic() - self._committed > SOON:
-                self.flush()
 
     def flush(self) -> None:
-        """Commit what was written, and sync the disk if it has been a while."""
+        """Sync the disk, if it has been a while: everything is committed already."""
         with self._guarded():
-            if self._db.in_transaction:
-                self._db.execute("COMMIT")
-            self._committed = time.monotonic()
-            if self._committed - self._synced > OFTEN:
-                log = Path(f"{self.path}-wal")
-                if log.exists():
-                    with log.open("rb") as f:
-                        os.fsync(f.fileno())
+            if time.monotonic() - self._synced > OFTEN:
+                with suppress(FileNotFoundError), Path(f"{self.path}-wal").open("rb") as log:
+                    os.fsync(log.fileno())
                 self._synced = time.monotonic()
 
     def failed(self) -> list[tuple[Key, str, bytes | None]]:
         """Key, reason and latent of every failed evaluation."""
         with self._guarded():
-            rows = self._db.execute(f"SELECT {', '.join(KEY)}, reason, latent FROM evaluation WHERE state = 2")
-            return [(tuple(row[:6]), row[6], row[7]) for row in rows]
+            rows = [_sound(row) for row in self._db.execute(f"{SELECT} WHERE state = 2")]
+            return [(row[:6], row[8], row[-1]) for row in rows]
 
-    def forget(self, keys: Iterable[Key]) -> None:
-        """These evaluations are to be made again."""
+    def forget(self, keys: Iterable[Key]) -> int:
+        """These evaluations are to be made again by a run that goes on from before their steps.
+
+        Other rewards lead to other candidates, which would find the rewards of the old ones under their keys. So what
+        may have followed goes too: all later steps, the finalists, and what was scored in the same step after them.
+
+        Returns:
+            How many evaluations were forgotten.
+        """
+        keys = list(keys)
+        steps = [key[0] for key in keys if key[0] > 0]  # nothing follows from the probe (0) or the finalists (below)
         with self._guarded():
-            where = " AND ".join(f"{name} = ?" for name in KEY)
-            self._write(f"UPDATE evaluation SET state = 0 WHERE {where}", list(keys))
-            self.flush()
+            before = self._db.total_changes
+            self._write(f"DELETE FROM evaluation {WHERE}", keys)
+            if steps:
+                first = min(steps)
+                self._write("DELETE FROM evaluation WHERE run_step > ? OR run_step < 0", [(first,)])
+                beside = {(purpose, step, draw) for s, purpose, step, _, draw, _ in keys if s == first}
+                once = min(key[-1] for key in keys if key[0] == first)
+                kept = (*beside.pop(), once) if len(beside) == 1 else (None,) * 4
+                self._write(
+                    "DELETE FROM evaluation WHERE run_step = ? "
+                    "AND (purpose, step, draw) IS NOT (?, ?, ?) OR run_step = ? AND repeat > ?",
+                    [(first, *kept[:3], first, kept[3])],
+                )
+            return self._db.total_changes - before
 
     def close(self) -> None:
-        """Commit, fold the log into the database, and let go of it."""
-        self.flush()
-        with self._guarded():
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Fold the log into the database, and let go of it."""
+        with self._lock, suppress(sqlite3.Error):  # what cannot be folded stays in the log, and is read from there
             self._db.close()
 
     def _write(self, statement: str, rows: Iterable[Any]) -> None:
-        if not self._db.in_transaction:
+        """All or nothing, and committed."""
+        with self._db:
             self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany(statement, rows)
+            self._db.executemany(statement, rows)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -183,33 +211,84 @@ def read(path: Path, state: str | None = None) -> Iterator[dict[str, Any]]:
     """The rows of a ledger, or those in one state, in the order of their keys; also while a run writes it.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is none, or no such state.
         StoreError: if it is damaged.
     """
     if not path.is_file():
         raise InputError(f"There is no ledger {path}: runs in a folder keep one.")
+    if state is not None and state not in STATES:
+        raise InputError(f"There is no state {state!r}: an evaluation is {', '.join(STATES)}.")
+    which = "" if state is None else f"WHERE state = {STATES.index(state)} "
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10.0)) as db:
-            which = "" if state is None else f"WHERE state = {STATES.index(state)} "
-            for row in db.execute(f"SELECT {', '.join(COLUMNS)} FROM evaluation {which}ORDER BY {', '.join(KEY)}"):
-                out = dict(zip(COLUMNS, row, strict=True))
+        with closing(_reader(path)) as db:
+            if db.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
+                return  # of a run that was killed before its first evaluation
+            for row in db.execute(f"{SELECT} {which}ORDER BY {', '.join(KEY)}"):
+                out = dict(zip(COLUMNS, _sound(row), strict=False))
                 out["state"] = STATES[out["state"]]
                 out["digest"] = out["digest"].hex() if out["digest"] else None
                 out["terms"] = json.loads(out["terms"]) if out["terms"] else {}
                 yield out
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise StoreError(_sentence(path, error)) from error
 
 
+def checksum(row: Sequence[Any]) -> int:
+    """Of what is stored of an evaluation, in the order of `ROW`."""
+    return zlib.crc32(ascii(tuple(row[:-1])).encode(), zlib.crc32(row[-1] or b""))
+
+
+def _sound(row: Sequence[Any]) -> tuple[Any, ...]:
+    """A row without its checksum, which an evaluation that has ended must match."""
+    *values, check = row
+    if check is None and values[len(KEY)] == 0:
+        return tuple(values)
+    if check != checksum(values):
+        raise _Damaged("a row does not match its checksum")
+    return tuple(values)
+
+
+def _inspect(path: Path) -> None:
+    """Refuse a damaged or newer database without touching it."""
+    with closing(_reader(path)) as db:
+        if db.execute("PRAGMA user_version").fetchone()[0] > SCHEMA:
+            raise StoreError(f"{path} was written by a newer elites: update elites to go on with it.")
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise _Damaged(verdict)
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    """A connection that writes nothing, also where nothing can be written."""
+    name = f"{path.resolve().as_uri()}?mode=ro"
+    db = sqlite3.connect(name, uri=True, timeout=10.0)
+    try:
+        db.execute("SELECT 1 FROM sqlite_master")
+    except sqlite3.OperationalError as error:
+        db.close()
+        if not error.sqlite_errorname.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+            raise
+        log = Path(f"{path}-wal")
+        if log.exists() and log.stat().st_size:
+            raise  # it has to be read too, which takes a file beside it
+        db = sqlite3.connect(f"{name}&immutable=1", uri=True)
+    return db
+
+
 def _sentence(path: Path, error: Exception) -> str:
-    text = str(error)
-    if "full" in text or "No space" in text:
-        return f"Cannot write {path}: the disk is full; free space and resume: what was evaluated is kept."
-    if "readonly" in text or "unable to open" in text or "Permission" in text or "Read-only" in text:
-        return f"Cannot write {path}: it is read-only; make it writable and resume: what was evaluated is kept."
-    if "malformed" in text or "not a database" in text or "disk I/O" in text:
+    name = getattr(error, "sqlite_errorname", "") or errno.errorcode.get(getattr(error, "errno", None) or 0, "")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ")):
         return (
-            f"{path} is damaged ({text}): restore it from a copy, or run 'elites repair {path.parent}', which keeps "
+            f"{path} is damaged ({error}): restore it from a copy, or run 'elites repair {path.parent}', which keeps "
             "the damaged file and takes over every evaluation that can be read."
         )
-    return f"Cannot use {path} ({text}): resume when that is mended; what was evaluated is kept."
+    if name in ("SQLITE_FULL", "ENOSPC", "EDQUOT"):
+        return f"Cannot write {path}: the disk is full; free space and resume: what was written is kept."
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")) or name in ("EACCES", "EPERM", "EROFS"):
+        return f"Cannot write {path}: it or its folder is read-only; make it writable and resume: nothing is lost."
+    if name.startswith("SQLITE_IOERR") or isinstance(error, OSError):
+        return (
+            f"Cannot write {path} ({error}): the disk is failing, or a quota or a limit on the size of files is "
+            "reached; mend that and resume: what was written is kept."
+        )
+    return f"Cannot use {path} ({error}): resume when that is mended; what was written is kept."

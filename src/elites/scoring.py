@@ -24,6 +24,9 @@ from .types import Failure, InputError, Reward
 __all__ = ["Part", "Policy", "Raise", "Retry", "RewardError", "Worst", "score"]
 
 
+BROKEN = ValueError("the object is not finite")
+
+
 class Policy(Protocol):
     """What to do about failures."""
 
@@ -182,7 +185,7 @@ def _once(reward: Reward, view: Callable[[Any], Any], latents: Any, n: int) -> I
             sound = [i for i in range(n) if not broken[i]]
             for i in set(range(n)) - set(sound):
                 left.discard(i)
-                yield _numbers([ValueError("the object is not finite")], [i])
+                yield _numbers([BROKEN], [i])
             for k, answer in reward.each(objects if len(sound) == n else _take(objects, sound)) if sound else ():
                 if sound[k] in left:
                     left.discard(sound[k])
@@ -194,10 +197,11 @@ def _once(reward: Reward, view: Callable[[Any], Any], latents: Any, n: int) -> I
         terms: dict[str, Any] = {}
         if isinstance(out, Scored):
             out, terms = out.values, dict(out.terms)
-        part = _numbers(out, list(range(n)), terms)
-        if any(broken):
-            part.reasons |= {i: "ValueError: the object is not finite" for i in range(n) if broken[i]}
-        yield part
+        if all(broken):  # the reward of one object may be a bare number
+            out = [BROKEN] * n
+        elif any(broken) and hasattr(out, "__len__") and len(out) == n:
+            out = [BROKEN if bad else value for bad, value in zip(broken, out, strict=True)]
+        yield _numbers(out, list(range(n)), terms)
     except torch.OutOfMemoryError:
         raise  # the target halves the batch
     except (Exception, SystemExit) as error:  # a user's code may raise anything, and a simulator's main() exits
