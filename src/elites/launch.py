@@ -146,8 +146,8 @@ def _guarded(study: Study, folder: Folder, shown: Sequence[Progress]) -> Iterato
         if isinstance(error, RewardError) and folder.path.exists():
             where = shlex.quote(str(folder.path))
             raise RewardError(
-                f"{error} What was evaluated is kept: 'elites failures {where}' lists what failed, 'elites retry "
-                f"{where}' evaluates it again, and '{hint(folder.path)}' goes on."
+                f"{error} What was evaluated is kept: see 'elites failures {where}', then 'elites retry {where}' and "
+                f"'{hint(folder.path)}'."
             ) from None
         raise
     except WorkerError as error:

@@ -36,8 +36,18 @@ COLUMNS = (*KEY, "state", "reward", "reason", "calls", "nfe", "digest", "terms",
 ROW = (*COLUMNS, "latent")
 SELECT = f"SELECT {', '.join(ROW)}, checksum FROM evaluation"
 WHERE = f"WHERE {' AND '.join(f'{name} = ?' for name in KEY)}"
+OPENING = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=NORMAL",
+    "PRAGMA wal_autocheckpoint=4000",  # pages: the log is folded into the database at 16 MB
+    "PRAGMA secure_delete=ON",  # a repair takes nothing that was forgotten for a row
+    "CREATE TABLE IF NOT EXISTS evaluation (run_step INTEGER, purpose INTEGER, step INTEGER, candidate INTEGER, "
+    "draw INTEGER, repeat INTEGER, state INTEGER NOT NULL, reward, "  # a REAL would lose the sign of -0.0
+    "reason TEXT, calls INTEGER, nfe INTEGER, digest BLOB, terms TEXT, ended REAL, latent BLOB, checksum INTEGER, "
+    f"PRIMARY KEY ({', '.join(KEY)})) WITHOUT ROWID",
+    f"PRAGMA user_version={SCHEMA}",
+)
 OFTEN = 1.0  # seconds between two syncs of the disk
-PAGES = 4000  # of the log before it is folded into the database: 16 MB
 
 
 class StoreError(RuntimeError):
@@ -69,21 +79,12 @@ class Ledger:
             if path.exists():
                 _inspect(path)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
-            for pragma in (
-                "journal_mode=WAL",
-                "synchronous=NORMAL",
-                f"wal_autocheckpoint={PAGES}",
-                "secure_delete=ON",  # what is forgotten is not taken for a row by a repair
-            ):
-                self._db.execute(f"PRAGMA {pragma}")
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS evaluation (run_step INTEGER, purpose INTEGER, step INTEGER, "
-                "candidate INTEGER, draw INTEGER, repeat INTEGER, state INTEGER NOT NULL, "
-                "reward, reason TEXT, "  # a REAL would lose the sign of -0.0
-                "calls INTEGER, nfe INTEGER, digest BLOB, terms TEXT, ended REAL, latent BLOB, checksum INTEGER, "
-                f"PRIMARY KEY ({', '.join(KEY)})) WITHOUT ROWID"
-            )
-            self._db.execute(f"PRAGMA user_version={SCHEMA}")
+            try:
+                for statement in OPENING:
+                    self._db.execute(statement)
+            except BaseException:
+                self._db.close()
+                raise
 
     def begin(self, step: int) -> None:
         """A step of the run begins."""
@@ -160,30 +161,41 @@ class Ledger:
             return [(row[:6], row[8], row[-1]) for row in rows]
 
     def forget(self, keys: Iterable[Key]) -> int:
-        """These evaluations are to be made again by a run that goes on from before their steps.
-
-        Other rewards lead to other candidates, which would find the rewards of the old ones under their keys. So what
-        may have followed goes too: all later steps, the finalists, and what was scored in the same step after them.
+        """These evaluations are to be made again, and all that may have followed from them.
 
         Returns:
-            How many evaluations were forgotten.
+            How many were forgotten.
         """
         keys = list(keys)
-        steps = [key[0] for key in keys if key[0] > 0]  # nothing follows from the probe (0) or the finalists (below)
         with self._guarded():
             before = self._db.total_changes
             self._write(f"DELETE FROM evaluation {WHERE}", keys)
-            if steps:
-                first = min(steps)
-                self._write("DELETE FROM evaluation WHERE run_step > ? OR run_step < 0", [(first,)])
-                beside = {(purpose, step, draw) for s, purpose, step, _, draw, _ in keys if s == first}
-                once = min(key[-1] for key in keys if key[0] == first)
-                kept = (*beside.pop(), once) if len(beside) == 1 else (None,) * 4
-                self._write(
-                    "DELETE FROM evaluation WHERE run_step = ? "
-                    "AND (purpose, step, draw) IS NOT (?, ?, ?) OR run_step = ? AND repeat > ?",
-                    [(first, *kept[:3], first, kept[3])],
-                )
+            return self._db.total_changes - before + self.outdate(keys)
+
+    def outdate(self, keys: Iterable[Key]) -> int:
+        """Forget what may have followed from evaluations whose rewards are to change or have changed.
+
+        A run that goes on from before their step is led to other candidates, which would find the rewards of the old
+        ones under their keys. So all later steps go, the finalists, and of the first step itself what was scored after
+        these. Give no keys of steps that the run has behind it: they lead nowhere.
+
+        Returns:
+            How many were forgotten.
+        """
+        keys = [key for key in keys if key[0] > 0]  # nothing follows from the probe (0) or the finalists (below)
+        if not keys:
+            return 0
+        first = min(key[0] for key in keys)
+        least = min(key[-1] for key in keys if key[0] == first)
+        beside = {(purpose, step, draw) for run_step, purpose, step, _, draw, _ in keys if run_step == first}
+        kept = beside.pop() if len(beside) == 1 else (None, None, None)  # of several, one may lead to another
+        with self._guarded():
+            before = self._db.total_changes
+            self._write(
+                "DELETE FROM evaluation WHERE run_step > ?1 OR run_step < 0 OR run_step = ?1 "
+                "AND (repeat > ?2 OR (purpose, step, draw) IS NOT (?3, ?4, ?5))",
+                [(first, least, *kept)],
+            )
             return self._db.total_changes - before
 
     def close(self) -> None:
@@ -255,7 +267,7 @@ def _inspect(path: Path) -> None:
             raise StoreError(f"{path} was written by a newer elites: update elites to go on with it.")
         (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
-            raise _Damaged(verdict)
+            raise _Damaged(verdict.splitlines()[-1])
 
 
 def _reader(path: Path) -> sqlite3.Connection:

@@ -18,6 +18,7 @@ from rich.table import Table
 from .evaluation import answers
 from .launch import Workers, hint
 from .ledger import COLUMNS, read
+from .salvage import repair
 from .store import LEDGER, Folder, StoreError
 from .study import load
 from .types import InputError
@@ -123,8 +124,6 @@ def export(
 
 def mend(folder: Run) -> None:
     """Make a new ledger of every evaluation that can still be read; the damaged one is kept beside it."""
-    from .ledger import repair
-
     held = Folder.open(folder)
     try:
         saved, kept = repair(folder / LEDGER)
