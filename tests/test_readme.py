@@ -1,6 +1,8 @@
 """What the documentation shows runs as it stands."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,14 @@ def test_the_ten_lines_run(tmp_path, monkeypatch):
     assert names["image"].shape == (1, 1, 8, 8)
     assert float(names["result"].best.reward) > 0.2
     assert (tmp_path / "runs" / "left" / "best.safetensors").exists()
+
+
+def test_the_page_on_workers_runs_as_a_script(tmp_path):
+    pytest.importorskip("diffusers")
+    code, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "workers.md").read_text(), re.DOTALL)
+    (tmp_path / "script.py").write_text(code + "        print(result.stopped)\n")
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "budget: all 3 steps are done\n", done.stderr
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
