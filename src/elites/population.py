@@ -9,15 +9,13 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from .account import Entry, Key
+from .account import Account, Entry, Key
 from .evaluation import while_drawing
 from .parallel.crew import ANSWER, DONE, LOST, RAISED, Crew
 from .parallel.dispatch import Failed, spread
@@ -62,8 +60,7 @@ def drawn(
             return ("draw", law if new else None, ids)
 
         def latent(i: int) -> bytes:
-            with _uncounted(target):
-                return _bytes(target.generate(search.ask(state, stream, [i]), stream, [i])[0])
+            return _bytes(_apart(target).generate(search.ask(state, stream, [i]), stream, [i])[0])
 
         for worker, i, value in _settled(target, pool, crew, stream, range(n), call, target.batch, latent, each.nfe):
             rewards[i] = value
@@ -79,8 +76,7 @@ def drawn(
     z = search.ask(state, stream, ids)
     gone = [k for k, i in enumerate(ids) if i not in found]  # known from before, or made by a worker that is gone
     if gone:
-        with _uncounted(target):
-            again = target.generate(z[gone], stream, [ids[k] for k in gone])
+        again = _apart(target).generate(z[gone], stream, [ids[k] for k in gone])
         found |= {ids[k]: x for k, x in zip(gone, again, strict=True)}
     x = torch.stack([found[i] for i in ids]) if ids else torch.zeros(0, *target.prior.shape)
     keys = torch.tensor([stream.key(i) for i in ids], dtype=torch.int64).reshape(-1, 2)
@@ -225,9 +221,8 @@ def _bytes(x: Tensor) -> bytes:
     return x.detach().float().cpu().numpy().tobytes()
 
 
-@contextmanager
-def _uncounted(target: Target) -> Iterator[None]:
-    """Network calls that draw again what was counted when a worker drew it."""
-    before = replace(target.meter)
-    yield
-    vars(target.meter).update(vars(before))
+def _apart(target: Target) -> Target:
+    """The same target without its pool, account and book, to draw again what was counted when a worker drew it."""
+    other = target.with_walk(target.walk)
+    other.account, other.pool = Account(), None
+    return other
