@@ -111,10 +111,10 @@ def test_export_has_every_evaluation_in_every_format(place):
     (cwd / "down").touch()
     elites("run", "study.py", "--out", "r", "-q", cwd=cwd, check=0)
     lines = [json.loads(line) for line in elites("export", "r", cwd=cwd, check=0)[1].splitlines()]
-    elites("export", "r", "--parquet", "a.parquet", cwd=cwd, check=0)
-    elites("export", "r", "--csv", "a.csv", cwd=cwd, check=0)
+    assert elites("export", "r", "--parquet", cwd=cwd, check=0)[1] == "r/evaluations.parquet\n"
+    elites("export", "r", "--csv", "--out", "a.csv", cwd=cwd, check=0)
     assert len(lines) == 64
-    assert parquet.read_table(cwd / "a.parquet").to_pylist() == lines
+    assert parquet.read_table(cwd / "r" / "evaluations.parquet").to_pylist() == lines
     with (cwd / "a.csv").open() as f:
         rows = list(csv.DictReader(f))
     assert [row["reward"] for row in rows] == ["" if line["reward"] is None else str(line["reward"]) for line in lines]
@@ -125,7 +125,9 @@ def test_export_has_every_evaluation_in_every_format(place):
 def test_export_while_the_run_goes_on(place):
     cwd = place(steps=400)
     with (cwd / "study.py").open("a") as f:
-        f.write("\nimport time\ninner = reward\ntarget.reward = el.per_sample(lambda x: (time.sleep(0.01), x[0])[1])\n")
+        f.write(
+            "\nimport time\ninner = reward\ntarget.reward = el.per_sample(lambda x: (time.sleep(0.01), x[0])[1])\n"
+        )
     run = subprocess.Popen([sys.executable, "-m", "elites", "run", "study.py", "--out", "r", "-q"], cwd=cwd)
     try:
         found = 0

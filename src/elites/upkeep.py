@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,24 +103,28 @@ def rescore(held: Folder, target: Any) -> tuple[int, int]:
 
 def export(
     folder: Run,
-    parquet: Annotated[Path | None, typer.Option(help="Write a Parquet file (needs pyarrow).")] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a CSV file.")] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="As a Parquet file (needs pyarrow).")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="As a CSV file.")] = False,
+    out: Annotated[Path | None, typer.Option(help="The file; evaluations.parquet or .csv in RUN by default.")] = None,
 ) -> None:
-    """Write every evaluation of a run to a file, also while it runs; JSON lines to the screen without one."""
+    """Write every evaluation of a run to a file, also while it runs; without a format, JSON lines to the screen."""
+    if parquet and as_csv:
+        raise InputError("Give one of --parquet and --csv.")
     rows = (_flat(folder.name, row) for row in read(_ledger(folder)))
-    if parquet is not None:
-        _parquet(parquet, rows)
-    elif csv_file is not None:
-        with csv_file.open("w", newline="") as f:
+    if not parquet and not as_csv:
+        with out.open("w") if out is not None else nullcontext(sys.stdout) as f:
+            for row in rows:
+                f.write(json.dumps(row) + "\n")
+        return
+    path = out or folder / f"evaluations.{'parquet' if parquet else 'csv'}"
+    if parquet:
+        _parquet(path, rows)
+    else:
+        with path.open("w", newline="") as f:
             table = csv.DictWriter(f, ["run", *COLUMNS])
             table.writeheader()
-            for row in rows:
-                table.writerow(row)
-    else:
-        for row in rows:
-            sys.stdout.write(json.dumps(row) + "\n")
-        return
-    print(parquet or csv_file)
+            table.writerows(rows)
+    print(path)
 
 
 def mend(folder: Run) -> None:
