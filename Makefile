@@ -33,6 +33,8 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.steering
 	$(BIN)/python -m benchmarks.reproduce
 	$(BIN)/python -m benchmarks.guidance
+	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.kills
 
 .venv/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
