@@ -96,6 +96,30 @@ def test_what_ends_a_run_is_raised_from_the_threads():
         run(Elsewhere(answer=lambda x: float("nan")), on_error=el.Worst())
 
 
+def test_after_an_error_no_further_object_is_scored():
+    asked = []
+
+    def answer(x):
+        asked.append(x)
+        return float("nan")
+
+    @dataclass(eq=False)
+    class OneByOne:
+        width: int = 32
+
+        def __call__(self, objects):
+            return gather(self.each(objects), len(objects))
+
+        def each(self, objects):
+            for i, x in enumerate(objects):
+                threading.Event().wait(0.005)
+                yield i, answer(x)
+
+    with pytest.raises(el.RewardError):
+        run(OneByOne(), on_error=el.Raise())
+    assert len(asked) < 20  # of 40: one for each batch in flight, or little more
+
+
 def test_named_parts_are_means_in_the_history():
     def answer(x):
         return Scored(float(hill(x[None])[0]), {"first": float(x[0]), "one": 1.0})

@@ -86,7 +86,21 @@ def digest(obj: Any) -> bytes | None:
 def readings(out: Any, n: int) -> tuple[Tensor, dict[int, str], dict[str, list[float]]]:
     """What a reward returned for n objects.
 
-    Returns float32 `(n,)` on the CPU, gradients kept; the reason of each row that is no number; and named parts."""
+    Returns float32 `(n,)` on the CPU, gradients kept; the reason of each row that is no finite number; named parts."""
+    if isinstance(out, Scored):
+        values, reasons, parts = readings(out.values, n)
+        for name, part in out.terms.items():
+            numbers, wrong, _ = _readings(part, n)
+            parts[name] = [math.nan if i in wrong else v for i, v in enumerate(numbers.tolist())]
+        return values, reasons, parts
+    values, reasons, parts = _readings(out, n)
+    for i in (~torch.isfinite(values.detach())).nonzero().flatten().tolist():
+        reasons.setdefault(i, "it is NaN" if values[i].isnan() else "it is infinite")
+    return values, reasons, parts
+
+
+def _readings(out: Any, n: int) -> tuple[Tensor, dict[int, str], dict[str, list[float]]]:
+    """The same of what is not `Scored` as a whole; numbers may be infinite or NaN."""
     reasons: dict[int, str] = {}
     parts: dict[str, list[float]] = {}
     if isinstance(out, list | tuple):

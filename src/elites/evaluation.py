@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import queue
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -153,31 +155,34 @@ def while_drawing(
             yield from score(batch, draw(batch))
         return
 
+    over = threading.Event()
+
     def work(batch: list[Any], x: Tensor) -> None:
         try:
             for item in score(batch, x):
                 heard.put(item)
+                if over.is_set():  # nobody takes the answers any more: what is not begun stays undone
+                    return
         except BaseException as error:  # a thread has nowhere to raise to
             heard.put(error)
         else:
             heard.put(None)
 
     deep, live = 1 + -(-width // target.batch), 0
-    with ThreadPoolExecutor(deep) as threads:
-        for batch in batches:
-            threads.submit(work, batch, draw(batch))
-            live += 1
-            while live >= deep or not heard.empty():
+    threads = ThreadPoolExecutor(deep)
+    try:
+        for n in range(len(batches) + 1):
+            last = n == len(batches)
+            if not last:
+                threads.submit(work, batches[n], draw(batches[n]))
+                live += 1
+            while live >= deep or not heard.empty() or (live and last):
                 item = heard.get()
                 live -= item is None
                 if isinstance(item, BaseException):
                     raise item
                 if item is not None:
                     yield item
-        while live:
-            item = heard.get()
-            live -= item is None
-            if isinstance(item, BaseException):
-                raise item
-            if item is not None:
-                yield item
+    finally:
+        over.set()
+        threads.shutdown(wait=not isinstance(sys.exc_info()[1], KeyboardInterrupt | SystemExit), cancel_futures=True)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ..answers import NoScore, Scored, Streaming, digest, gather, readings
 from ..ledger import read
 from ..types import InputError, Reward
-from .basic import dress, name_of
+from .asking import ask, take
+from .basic import name_of
 
 __all__ = ["cached"]
 
@@ -25,93 +25,99 @@ def cached(reward: Reward, runs: Sequence[str | Path] = ()) -> Reward:
         reward = cached(dock, ["runs/monday", "runs/tuesday"])
 
     Objects are told apart by 16 bytes of a hash of their contents: arrays, text, and what JSON can hold; others are
-    always scored. Failures are scored again. It is meant for rewards that give the same number again; a cached one
-    passes no gradient.
+    always scored. Equal objects of a batch are scored once. Failures are scored again. It is meant for rewards that
+    give the same number again; a cached one passes no gradient.
 
     Arguments:
         reward: any reward.
         runs: folders of runs with the same reward.
 
     Raises:
-        InputError: if a folder holds no run, or one with another reward.
+        InputError: if the reward is not callable, a folder holds no run with a ledger, or one with another reward.
     """
     if not callable(reward):
         raise InputError(f"The reward is a {type(reward).__name__}: give a callable on a batch of objects.")
-    name = name_of(reward)
+    name = re.sub(r" at 0x[0-9a-f]+", "", name_of(reward))  # as it is written in a run folder
     for run in runs:
         try:
             target = json.loads((Path(run) / "run.json").read_text())["target"]
         except (OSError, ValueError, KeyError):
-            raise InputError(f"There is no run in {run}: give the folders of earlier runs.") from None
+            target = None
+        if target is None or not (Path(run) / "ledger.sqlite").is_file():
+            raise InputError(f"There is no run with a ledger in {run}: give the folders of earlier runs.")
         if f", {name}, walk=" not in target:
             raise InputError(f"The run in {run} scored with another reward than {name}: leave it out. It is {target}.")
-    known = _Known([Path(run) / "ledger.sqlite" for run in runs])
-    out = _Stream(reward, known) if isinstance(reward, Streaming) else _Batch(reward, known)
-    if "__qualname__" in vars(reward) or hasattr(type(reward), "__get__"):
-        dress(out, reward)
-    return out
+    known = _Known([Path(run).absolute() / "ledger.sqlite" for run in runs])
+    return _Stream(reward, known) if isinstance(reward, Streaming) else _Batch(reward, known)
 
 
-@dataclass(eq=False)
 class _Known:
-    """Rewards by digest, read from the ledgers when they are first needed."""
+    """Numbers, with their terms, by digest; those of the ledgers are read when they are first needed."""
 
-    ledgers: list[Path]
-    scores: dict[bytes, float] | None = None
-    lock: Any = field(default_factory=threading.Lock)
+    def __init__(self, ledgers: list[Path]) -> None:
+        self.ledgers = ledgers
+        self._lock = threading.Lock()
+        self._scores: dict[bytes, Any] | None = None
 
-    def get(self, obj: Any) -> tuple[bytes | None, float | None]:
-        with self.lock:
-            if self.scores is None:
-                rows = (row for path in self.ledgers for row in read(path, "done"))
-                self.scores = {bytes.fromhex(r["digest"]): r["reward"] for r in rows if r["digest"]}
-        key = digest(obj)
-        return key, None if key is None else self.scores.get(key)
+    def __reduce__(self) -> tuple[type[_Known], tuple[list[Path]]]:
+        return _Known, (self.ledgers,)
 
-    def put(self, key: bytes | None, answer: Any) -> None:
-        values, reasons, _ = readings([answer], 1)
-        if key is not None and self.scores is not None and not reasons and bool(torch.isfinite(values).all()):
-            self.scores[key] = float(values[0])
+    def split(self, objects: Any) -> tuple[dict[int, Any], dict[Any, list[int]]]:
+        """What is known, by row; and the rows of what is not, by digest, or by row where an object has none."""
+        scores = self._read()
+        known: dict[int, Any] = {}
+        new: dict[Any, list[int]] = {}
+        for i, obj in enumerate(objects):
+            key = digest(obj)
+            if key in scores:
+                known[i] = scores[key]
+            else:
+                new.setdefault(i if key is None else key, []).append(i)
+        return known, new
 
-    def split(self, objects: Any) -> tuple[list[bytes | None], dict[int, float], list[int]]:
-        """Digests, what is known by position, and the positions of what is not."""
-        found = [self.get(obj) for obj in objects]
-        known = {i: score for i, (_, score) in enumerate(found) if score is not None}
-        return [key for key, _ in found], known, [i for i in range(len(found)) if i not in known]
+    def put(self, key: Any, answer: Any) -> None:
+        """Remember a number; failures are not, and neither is what has no digest."""
+        values, reasons, parts = readings([answer], 1)
+        if isinstance(key, bytes) and not reasons:
+            value = float(values[0].detach())
+            self._read()[key] = Scored(value, {name: part[0] for name, part in parts.items()}) if parts else value
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"ledgers": self.ledgers}
+    def _read(self) -> dict[Any, Any]:
+        with self._lock:
+            if self._scores is None:
+                self._scores = {
+                    bytes.fromhex(row["digest"]): Scored(row["reward"], row["terms"])
+                    if row["terms"]
+                    else row["reward"]
+                    for path in self.ledgers
+                    for row in read(path, "done")
+                    if row["digest"]
+                }
+            return self._scores
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, scores=None, lock=threading.Lock())
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Batch:
     reward: Reward
     known: _Known
 
     def __repr__(self) -> str:
-        return name_of(self.reward)
+        return name_of(self.reward)  # so that a run is described as without a cache
 
     def __call__(self, objects: Any) -> list[Any]:
-        keys, known, new = self.known.split(objects)
-        answers: list[Any] = []
+        known, new = self.known.split(objects)
         if new:
-            out = self.reward(_few(objects, new))
-            terms = {}
-            if isinstance(out, Scored):
-                out, terms = out.values, dict(out.terms)
-            values, reasons, parts = readings(out, len(new))
-            parts |= {name: readings(part, len(new))[0].tolist() for name, part in terms.items()}
-            for k, value in enumerate(values.tolist()):
-                answer = NoScore(reasons[k]) if k in reasons else value
-                self.known.put(keys[new[k]], answer)
-                answers.append(Scored(answer, {name: v[k] for name, v in parts.items()}) if parts else answer)
-        return [known[i] if i in known else answers[new.index(i)] for i in range(len(objects))]
+            said = ask(self.reward, take(objects, [rows[0] for rows in new.values()]))
+            for k, (key, rows) in enumerate(new.items()):
+                answer: Any = NoScore(said.reasons[k]) if k in said.reasons else float(said.values[k].detach())
+                if said.parts:
+                    answer = Scored(answer, {name: float(part[k]) for name, part in said.parts.items()})
+                self.known.put(key, answer)
+                known |= dict.fromkeys(rows, answer)
+        return [known[i] for i in range(len(objects))]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Stream:
     reward: Streaming
     known: _Known
@@ -127,12 +133,11 @@ class _Stream:
         return gather(self.each(objects), len(objects))
 
     def each(self, objects: Any) -> Iterator[tuple[int, Any]]:
-        keys, known, new = self.known.split(objects)
+        known, new = self.known.split(objects)
         yield from known.items()
-        for k, answer in self.reward.each(_few(objects, new)) if new else ():
-            self.known.put(keys[new[k]], answer.values if isinstance(answer, Scored) else answer)
-            yield new[k], answer
-
-
-def _few(objects: Any, rows: list[int]) -> Any:
-    return [objects[i] for i in rows] if isinstance(objects, list | tuple) else objects[rows]
+        keys = list(new)
+        if not new:
+            return
+        for k, answer in self.reward.each(take(objects, [rows[0] for rows in new.values()])):
+            self.known.put(keys[k], answer)
+            yield from ((i, answer) for i in new[keys[k]])

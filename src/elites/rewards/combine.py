@@ -1,27 +1,28 @@
 """Rewards made of rewards: weighted sums on common scales, and constraints that come before everything else.
 
 The parts may return whatever a reward may, in float32 like every reward, and each is logged under its name. Where one
-of them fails, the object fails, and the reason says which.
+of them fails, the object fails, and the reason says which. Where a part answers object by object, so does the whole.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..answers import Scored, readings
+from ..answers import Scored
 from ..types import InputError, Reward
+from .asking import ask, ask_all, collected, rows, scored, take
 from .basic import name_of
 from .scales import Standard
-from .waiting import awaited
+from .together import Each, Found, stream
 
-__all__ = ["AtLeast", "Constrained", "Weighted", "ask", "ask_all", "fitted", "nan_at", "rows", "scored"]
+__all__ = ["AtLeast", "Constrained", "Weighted", "fitted"]
 
 Scale = Callable[[Tensor], Tensor]
 
@@ -32,8 +33,11 @@ class Weighted:
 
         value = sum_k weight_k scale_k(r_k(x))
 
-    Every r_k(x) is logged as it came, under its name, and so are its own parts, as `name.part`. Gradients pass where
-    the rewards have them. `Weighted.fit` finds the scales.
+    Every r_k(x) is logged as it came, under its name, and so are its own parts, as `name.part`. `Weighted.fit` finds
+    the scales.
+
+    If a reward answers object by object, so does the sum, and passes no gradient; otherwise gradients pass where the
+    rewards have them.
 
     Arguments:
         terms: name to (reward, weight, scale); a weight may be negative, and a scale is an increasing function of
@@ -52,6 +56,8 @@ class Weighted:
             if len(term) != 3 or not (callable(term[0]) and math.isfinite(term[1]) and callable(term[2])):
                 raise InputError(f"The term {name!r} is no (reward, finite weight, scale): give one, or use fit.")
         object.__setattr__(self, "terms", dict(self.terms))
+        rewards = {name: reward for name, (reward, _, _) in self.terms.items()}
+        stream(self, rewards.values(), Each(rewards, partial(_sum, self.terms)))
 
     @classmethod
     def fit(
@@ -82,11 +88,15 @@ class Weighted:
 
     def __call__(self, objects: Any) -> Scored:
         """Values `(B,)` and terms."""
-        raw, reasons, logged = ask_all(objects, {name: term[0] for name, term in self.terms.items()})
-        total = torch.zeros(len(objects), dtype=torch.float64, device="cpu")
-        for name, (_, weight, scale) in self.terms.items():
-            total = total + weight * scale(raw[name])
-        return scored(total, reasons, logged)
+        return _sum(self.terms, ask_all(objects, {name: reward for name, (reward, _, _) in self.terms.items()}))
+
+
+def _sum(terms: Mapping[str, tuple[Reward, float, Scale]], found: Found) -> Scored:
+    raw, reasons, logged = collected(found)
+    total = torch.zeros((), dtype=torch.float64, device="cpu")
+    for name, (_, weight, scale) in terms.items():
+        total = total + weight * scale(raw[name])
+    return scored(total, reasons, logged)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -126,6 +136,9 @@ class Constrained:
     their names, and the reward as `reward`, which is NaN where it was not asked. A feasible object below the floor is
     a failure. Numbers are compared in float32, which is what rewards are.
 
+    If the reward or a constraint answers object by object, so does this, and passes no gradient. Then the reward is
+    asked about an object as soon as that is known to be feasible; a reward of a batch waits for the last of them.
+
     Arguments:
         reward: of feasible objects.
         constraints: name to `AtLeast(reward, bound)`.
@@ -153,88 +166,55 @@ class Constrained:
         if not callable(self.reward) or "reward" in self.constraints or not math.isfinite(self.floor):
             raise InputError(f"{self}: give a reward, a finite floor, and constraints of other names than 'reward'.")
         object.__setattr__(self, "constraints", dict(self.constraints))
+        parts = {name: c.reward for name, c in self.constraints.items()}
+        tell, wanted = partial(_constrained, self.constraints, self.floor), partial(_all_feasible, self.constraints)
+        stream(self, [*parts.values(), self.reward], Each(parts, tell, {"reward": self.reward}, wanted))
 
     def __repr__(self) -> str:
         return f"Constrained({name_of(self.reward)}, {self.constraints!r}, floor={self.floor!r})"
 
     def __call__(self, objects: Any) -> Scored:
         """Values `(B,)` and terms."""
-        n = len(objects)
-        found, reasons, logged = ask_all(objects, {name: c.reward for name, c in self.constraints.items()})
-        nothing = torch.full((n,), torch.nan, dtype=torch.float64, device="cpu")
-        values, infeasible = torch.full_like(nothing, self.floor), rows(reasons, n)
-        for name, c in self.constraints.items():
-            infeasible |= found[name].detach().float() < torch.full_like(found[name], c.bound).float()
-            values = values - (c.bound - found[name]).clamp(min=0) / c.unit
-        logged["reward"] = nothing
-        at = (~infeasible).nonzero().flatten()
-        if len(at):
-            asked, why, parts = ask_all(_take(objects, at.tolist()), {"reward": self.reward})
-            values = values.index_copy(0, at, asked["reward"])
-            logged |= {name: nothing.index_copy(0, at, part) for name, part in parts.items()}
-            reasons |= {int(at[k]): reason for k, reason in why.items()}
-            for i in at[values[at].detach().float() < torch.full_like(values[at], self.floor).float()].tolist():
-                below = f"reward: {float(values[i]):g} is below the floor of {self.floor:g}, which has to be lower"
-                reasons.setdefault(i, below)
-        return scored(values, reasons, logged)
+        found = ask_all(objects, {name: c.reward for name, c in self.constraints.items()})
+        at = _feasible(self.constraints, found).nonzero().flatten().tolist()
+        if at:
+            found["reward"] = ask(self.reward, take(objects, at)).at(at, len(objects))
+        return _constrained(self.constraints, self.floor, found)
 
 
-class Answer(NamedTuple):
-    """What a reward said about n objects.
-
-    Attributes:
-        values: `(n,)` float64 on the CPU, gradients kept; zero where it failed.
-        reasons: of the failures, by row.
-        parts: named parts, each `(n,)` float64, NaN where missing.
-    """
-
-    values: Tensor
-    reasons: dict[int, str]
-    parts: dict[str, Tensor]
+def _feasible(constraints: Mapping[str, AtLeast], found: Found) -> Tensor:
+    """Which of n objects are: booleans `(n,)`."""
+    met = []
+    for name, c in constraints.items():
+        values, reasons, _ = found[name]
+        enough = values.detach().float() >= torch.full_like(values, c.bound).float()
+        met.append(enough & ~rows(reasons, len(values)))
+    return torch.stack(met).all(0)
 
 
-def ask(reward: Reward, objects: Any) -> Answer:
-    """What a reward of any kind says about a batch; what it raises is a failure of every object."""
-    n = len(objects)
-    try:
-        out = awaited(reward(objects))
-        named = dict(out.terms) if isinstance(out, Scored) else {}
-        values, reasons, lists = readings(out.values if isinstance(out, Scored) else out, n)
-        parts = {name: torch.tensor(part, dtype=torch.float64, device="cpu") for name, part in lists.items()}
-        for name, part in named.items():
-            numbers, wrong, _ = readings(part, n)
-            parts[name] = nan_at(wrong, numbers.detach().double())
-    except torch.OutOfMemoryError:
-        raise  # the target halves the batch
-    except (Exception, SystemExit) as error:  # a user's code may raise anything
-        values, reasons, _ = readings([error] * n, n)
-        parts = {}
-    for i in (~torch.isfinite(values.detach())).nonzero().flatten().tolist():
-        reasons.setdefault(i, "it is NaN" if values[i].isnan() else "it is infinite")
-    return Answer(torch.where(rows(reasons, n), 0.0, values.double()), reasons, parts)
+def _all_feasible(constraints: Mapping[str, AtLeast], found: Found) -> bool:
+    return bool(_feasible(constraints, found).all())
 
 
-def ask_all(
-    objects: Any, rewards: Mapping[str, Reward]
-) -> tuple[dict[str, Tensor], dict[int, str], dict[str, Tensor]]:
-    """Values by name, zero where one failed; reasons by row, which name what failed first; and what to log."""
-    values: dict[str, Tensor] = {}
-    reasons: dict[int, str] = {}
-    logged: dict[str, Tensor] = {}
-    for name, reward in rewards.items():
-        answer = ask(reward, objects)
-        values[name] = answer.values
-        logged[name] = nan_at(answer.reasons, answer.values.detach())
-        logged |= {f"{name}.{part}": numbers for part, numbers in answer.parts.items()}
-        reasons = {i: f"{name}: {reason}" for i, reason in answer.reasons.items()} | reasons
-    return values, reasons, logged
-
-
-def scored(values: Tensor, reasons: Mapping[int, str], terms: Mapping[str, Any]) -> Scored:
-    """Values `(n,)` with an exception in the place of each that failed, and terms."""
-    if not reasons:
-        return Scored(values, terms)
-    return Scored([ValueError(reasons[i]) if i in reasons else v for i, v in enumerate(values)], terms)
+def _constrained(constraints: Mapping[str, AtLeast], floor: float, found: Found) -> Scored:
+    """`found` holds the reward where anything is feasible."""
+    known, reasons, logged = collected({name: found[name] for name in constraints})
+    feasible = _feasible(constraints, found)
+    nothing = torch.full((len(feasible),), torch.nan, dtype=torch.float64, device="cpu")
+    values = torch.full_like(nothing, floor)
+    for name, c in constraints.items():
+        values = values - (c.bound - known[name]).clamp(min=0) / c.unit
+    logged["reward"] = nothing
+    if "reward" in found:
+        asked, why, parts = collected({"reward": found["reward"]})
+        values = torch.where(feasible, asked["reward"], values)
+        logged |= {name: torch.where(feasible, part, torch.nan) for name, part in parts.items()}
+        reasons |= why
+        low = feasible & (values.detach().float() < torch.full_like(nothing, floor).float())
+        for i in low.nonzero().flatten().tolist():
+            below = f"reward: {float(values[i]):g} is below the floor of {floor:g}, which has to be lower"
+            reasons.setdefault(i, below)
+    return scored(values, reasons, logged)
 
 
 def fitted(objects: Any, rewards: Mapping[str, Reward], scale: Callable[[Tensor], Scale]) -> dict[str, Scale]:
@@ -262,19 +242,3 @@ def fitted(objects: Any, rewards: Mapping[str, Reward], scale: Callable[[Tensor]
             )
         out[name] = scale(good)
     return out
-
-
-def rows(some: Collection[int], n: int) -> Tensor:
-    """Booleans `(n,)`, true in these rows."""
-    return torch.tensor([i in some for i in range(n)], dtype=torch.bool, device="cpu")
-
-
-def nan_at(some: Collection[int], values: Tensor) -> Tensor:
-    """Numbers `(n,)` with NaN in these rows."""
-    return torch.where(rows(some, len(values)), torch.nan, values)
-
-
-def _take(objects: Any, rows: list[int]) -> Any:
-    if len(rows) == len(objects):
-        return objects
-    return objects[rows] if isinstance(objects, Tensor | np.ndarray) else [objects[i] for i in rows]

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from ..answers import NoScore, gather
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..answers import NoScore, Scored, gather
 from ..parallel.crew import Crew
-from ..parallel.dispatch import Failed, WorkerError, spread
+from ..parallel.dispatch import Failed, spread
 from ..parallel.pools import Pool
 from ..types import InputError
-from .basic import name_of
+from .basic import is_async, name_of
 from .held import Held
 
 __all__ = ["Spread"]
@@ -30,14 +35,15 @@ class Spread:
 
     An exception fails the object that caused it and no other. With `Processes`, a call that takes longer than the
     pool's `timeout` is killed, and a worker that dies is replaced; an object over which `deaths` workers died has
-    failed. Answers come as they are ready, so a run writes each down at once; the network draws meanwhile.
+    failed. Answers come as they are ready, so a run writes each down at once; the network draws meanwhile. Tensors
+    arrive on the CPU, and no gradient passes.
 
     Arguments:
         f: of one object, at the top of a module for workers that are processes; objects travel to it.
         pool: `Threads`, `Processes` or `Ray`, without `build`.
 
     Raises:
-        InputError: if f is not callable, or the pool builds something else.
+        InputError: if f is not callable, or is async, or the pool builds something else.
     """
 
     f: Callable[[Any], Any]
@@ -47,6 +53,8 @@ class Spread:
     def __post_init__(self) -> None:
         if not callable(self.f):
             raise InputError(f"The function is a {type(self.f).__name__}: give a callable on one object.")
+        if is_async(self.f):
+            raise InputError(f"{name_of(self.f)} is an async function: use concurrent() instead of Spread.")
         if self.pool.build is not None:
             raise InputError("The pool of a reward builds the reward: leave out build=.")
 
@@ -63,19 +71,30 @@ class Spread:
         return gather(self.each(objects), len(objects))
 
     def each(self, objects: Any) -> Iterator[tuple[int, Any]]:
-        """(Position, answer) as answers come."""
+        """(Position, answer) as answers come; whoever leaves early ends the calls that nobody waits for."""
         desk = self._held.get(lambda: _Desk(self.pool, partial(_Clerk, self.f)))
-        futures = {desk.submit(obj): i for i, obj in enumerate(objects)}
+        over = threading.Event()
+        done: SimpleQueue[tuple[int, Future[Any]]] = SimpleQueue()
+        futures: list[Future[Any]] = []
         try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            for i, obj in enumerate(objects):
+                futures.append(desk.submit(obj, over))
+                futures[i].add_done_callback(partial(_put, done, i))
+            for _ in futures:
+                i, future = done.get()
+                yield i, _Over() if future.cancelled() else future.result()
         finally:
+            over.set()
             for future in futures:
                 future.cancel()
 
     def close(self) -> None:
-        """End the workers; they start anew when they are needed again."""
+        """End the workers and what they do; they start anew when they are needed again."""
         self._held.close()
+
+
+def _put(done: SimpleQueue[tuple[int, Future[Any]]], i: int, future: Future[Any]) -> None:
+    done.put((i, future))
 
 
 class _Clerk:
@@ -87,11 +106,55 @@ class _Clerk:
         self.f = f
 
     def __call__(self, call: tuple[int, Any]) -> Iterator[list[tuple[int, Any]]]:
+        number, obj = call
         try:
-            answer = self.f(call[1])
+            answer = self.f(obj.tensor if isinstance(obj, _Array) else obj)
+            if isinstance(answer, BaseException):
+                raise answer
         except (Exception, SystemExit) as error:  # a user's code may raise anything
             answer = Failed(f"{type(error).__name__}: {error}".strip(": "), 1)
-        yield [(call[0], answer)]
+        yield [(number, _plain(answer))]
+
+
+@dataclass(frozen=True, eq=False)
+class _Array:
+    """A tensor as it travels: by value, and without the rest of its batch."""
+
+    array: np.ndarray
+
+    @property
+    def tensor(self) -> Tensor:
+        return torch.from_numpy(self.array)
+
+
+def _plain(answer: Any) -> Any:
+    """An answer without tensors, which would travel through memory that is shared with the worker."""
+    if isinstance(answer, Scored):
+        return Scored(_plain(answer.values), {name: _plain(part) for name, part in answer.terms.items()})
+    if isinstance(answer, Tensor):
+        answer = answer.detach().cpu()
+        return (answer.float() if answer.dtype == torch.bfloat16 else answer).numpy()
+    return answer
+
+
+class _Over(Exception):
+    """Nobody waits for the answer any more."""
+
+    def __str__(self) -> str:
+        return "the reward was closed"
+
+
+class _Clock:
+    """Seconds; once `over` is true it raises, a single time."""
+
+    def __init__(self, over: Callable[[], bool]) -> None:
+        self.over, self.rung = over, False
+
+    def __call__(self) -> float:
+        if not self.rung and self.over():
+            self.rung = True
+            raise _Over
+        return time.monotonic()
 
 
 class _Desk:
@@ -104,27 +167,38 @@ class _Desk:
         self.free: SimpleQueue[Crew | None] = SimpleQueue()
         self.crews: list[Crew] = []
         self.lock = threading.Lock()
+        self.closed = False
         for _ in range(pool.workers):
             self.free.put(None)
 
-    def submit(self, obj: Any) -> Future[Any]:
-        return self.threads.submit(self._score, obj)
+    def submit(self, obj: Any, over: threading.Event) -> Future[Any]:
+        if isinstance(obj, Tensor) and obj.dtype != torch.bfloat16:
+            obj = _Array(np.array(obj.detach().cpu()))
+        return self.threads.submit(self._score, obj, over)
 
-    def _score(self, obj: Any) -> Any:
+    def _score(self, obj: Any, over: threading.Event) -> Any:
         crew = self.free.get()
+        clock = _Clock(lambda: self.closed or over.is_set())
         try:
             if crew is None:
-                crew = self.single.start(self.serve)
                 with self.lock:
-                    self.crews.append(crew)
-            ((_, ((_, answer),)),) = spread(crew, _One(), lambda _, ids: (0, obj), self.single.rules(), 1)
-        except WorkerError as error:
+                    crew = self._start()
+            ((_, ((_, answer),)),) = spread(crew, _One(), lambda _, ids: (0, obj), self.single.rules(), 1, clock)
+        except Exception as error:  # such as an object that does not travel
             return error
         finally:
             self.free.put(crew)
         return NoScore(answer.reason) if isinstance(answer, Failed) else answer
 
+    def _start(self) -> Crew:
+        if self.closed:
+            raise _Over
+        crew = self.single.start(self.serve)
+        self.crews.append(crew)
+        return crew
+
     def close(self) -> None:
+        self.closed = True
         self.threads.shutdown(wait=False, cancel_futures=True)
         with self.lock:
             for crew in self.crews:
