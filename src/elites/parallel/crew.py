@@ -59,8 +59,8 @@ class Crew(Protocol):
         """How often each was started: what a worker knew is gone when its number changes."""
 
     @property
-    def ready(self) -> list[bool]:
-        """Which ones have built, as far as `wait` has told."""
+    def about(self) -> list[dict[str, Any] | None]:
+        """What each said of itself last, as far as `wait` has told; `None` until it is ready."""
 
     def send(self, worker: int, call: Any) -> None:
         """Begin a call on an idle worker.

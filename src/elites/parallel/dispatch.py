@@ -65,7 +65,7 @@ class Source(Protocol):
 @dataclass(eq=False)
 class _Job:
     ids: list[Any]
-    copy: bool = False  # of a job that is late
+    copy: int = 0  # of a job that was late: the first, or a copy of that
     raced: bool = False  # there is a copy
     began: float = 0.0
     heard: float = 0.0
@@ -106,14 +106,14 @@ class _Spread:
         clock: Callable[[], float],
     ) -> None:
         self.crew, self.source, self.call, self.rules, self.batch, self.clock = crew, source, call, rules, batch, clock
-        self.idle = deque(worker for worker, ready in enumerate(crew.ready) if ready)
+        self.idle = deque(worker for worker, about in enumerate(crew.about) if about is not None)
         self.busy: dict[int, _Job] = {}
         self.again: deque[list[Any]] = deque()  # items to hand out once more
         self.open: set[Any] = set()  # items handed out and not answered
         self.tries: dict[Any, int] = {}
         self.deaths: dict[Any, int] = {}
         self.paces: deque[float] = deque(maxlen=64)  # seconds an item of the jobs that ended last
-        self.about: dict[str, Any] = {}
+        self.about: dict[str, Any] = next(filter(None, crew.about), {})
         self.failed: list[tuple[Any, Any]] = []
         self.error: WorkerError | None = None
         self.looked = 0.0  # when nobody was late
@@ -174,11 +174,16 @@ class _Spread:
 
     def _size(self) -> int:
         """Items of the next job: about `GRAIN` seconds, whole batches unless rewards cost more, and some for all."""
-        left, workers = self.source.left, self.crew.size
-        if not self.paces:
-            return max(min(self.batch, -(-left // workers)), 1)
-        n = min(max(int(GRAIN / max(median(self.paces), 1e-9)), 1), max(-(-left // (2 * workers)), 1))
-        return n if self._costly else max(n // self.batch, 1) * self.batch
+        left, workers, pace = self.source.left, self.crew.size, self._pace()
+        n = self.batch
+        if pace:
+            n = min(max(int(GRAIN / pace), 1), max(-(-left // (2 * workers)), 1))
+            n = n if self._costly else max(n // self.batch, 1) * self.batch
+        return max(min(n, -(-left // (workers - len(self.busy)))), 1)  # an even share for all who have none
+
+    def _pace(self) -> float:
+        """Seconds an item; 0 if nobody knows."""
+        return median(self.paces) if self.paces else self.about.get("network", 0.0) + self.about.get("reward", 0.0)
 
     @property
     def _costly(self) -> bool:
@@ -196,10 +201,12 @@ class _Spread:
             return None
         most = self.rules.straggler * median(self.paces)
         for job in self.busy.values():
-            late = not job.raced and now - job.began > max(most * self._due(len(job.ids)), LATE)
+            if job.raced or (job.copy and self.rules.timeout is not None):
+                continue  # one copy will do, where the silent are given up
+            late = now - job.began > max(most * self._due(len(job.ids)), LATE) * 2**job.copy
             if late and (rest := self._open(job.ids)):
                 job.raced = True
-                return _Job(rest, copy=True)
+                return _Job(rest, job.copy + 1)
         self.looked = now
         return None
 

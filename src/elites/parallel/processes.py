@@ -45,7 +45,7 @@ class ProcessCrew:
             raise InputError(f"A worker that is being started has begun the run again: {GUARD}.")
         self.size = workers
         self.lives = [0] * workers
-        self.ready = [False] * workers
+        self.about: list[dict[str, Any] | None] = [None] * workers
         self._build, self._threads = build, threads
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["elites"])
@@ -66,7 +66,7 @@ class ProcessCrew:
 
     def _start(self, worker: int) -> None:
         self.lives[worker] += 1
-        self.ready[worker] = False
+        self.about[worker] = None
         ours, theirs = self._context.Pipe()
         args = (theirs, worker, self._build, self._threads)
         process = self._context.Process(target=_main, args=args, name=f"elites-{worker}", daemon=False)
@@ -106,13 +106,13 @@ class ProcessCrew:
             except (EOFError, OSError):
                 out.append(self._lost(worker))
                 continue
-            if kind == READY:
-                self.ready[worker], self._falls[worker] = True, 0
+            if kind in (READY, DONE):
+                self.about[worker], self._falls[worker] = value, 0
             out.append(Message(worker, kind, value))
         return out
 
     def _lost(self, worker: int) -> Message:
-        process, ready = self._processes[worker], self.ready[worker]
+        process, ready = self._processes[worker], self.about[worker] is not None
         self._end(worker)
         code = process.exitcode
         why = f"signal {_named(-code)}" if code and code < 0 else f"exit code {code}"

@@ -38,7 +38,7 @@ class RayCrew:
         self._ray = _connected(address, workers, cpus)
         self.size = workers
         self.lives = [0] * workers
-        self.ready = [False] * workers
+        self.about: list[dict[str, Any] | None] = [None] * workers
         self._falls = [0] * workers  # deaths since it was ready
         self._build, self._threads = build, threads
         self._path = sys.path if address is None else []  # modules of a script are found on this machine alone
@@ -55,7 +55,7 @@ class RayCrew:
 
     def _start(self, worker: int) -> None:
         self.lives[worker] += 1
-        self.ready[worker] = False
+        self.about[worker] = None
         self._actors[worker] = self._actor.remote(worker, self._path, self._threads)
         try:
             self._ask(worker, self._build, build=True)
@@ -92,8 +92,8 @@ class RayCrew:
                 out.append(self._lost(worker, type(error).__name__))
                 continue
             for kind, value in said:
-                self.ready[worker] |= kind == READY
-                self._falls[worker] *= kind != READY
+                if kind in (READY, DONE):
+                    self.about[worker], self._falls[worker] = value, 0
                 out.append(Message(worker, kind, value))
         return out
 

@@ -19,7 +19,7 @@ class ThreadCrew:
     def __init__(self, workers: int, build: Callable[[], Server]) -> None:
         self.size = workers
         self.lives = [0] * workers
-        self.ready = [False] * workers
+        self.about: list[dict[str, Any] | None] = [None] * workers
         self._build = build
         self._closed = False
         self._heard: queue.SimpleQueue[tuple[int, Message]] = queue.SimpleQueue()
@@ -29,7 +29,7 @@ class ThreadCrew:
 
     def _start(self, worker: int) -> None:
         self.lives[worker] += 1
-        self.ready[worker] = False
+        self.about[worker] = None
         calls = self._calls[worker] = queue.SimpleQueue()
         args = (worker, self.lives[worker], calls, self._heard, self._build)  # not self, which then can go
         threading.Thread(target=_serve, args=args, name=f"elites-{worker}", daemon=True).start()
@@ -43,7 +43,8 @@ class ThreadCrew:
             life, message = self._heard.get(timeout=0 if self._closed else seconds)
             while True:
                 if life == self.lives[message.worker]:
-                    self.ready[message.worker] |= message.kind == READY
+                    if message.kind in (READY, DONE):
+                        self.about[message.worker] = message.value
                     out.append(message)
                 life, message = self._heard.get_nowait()
         except queue.Empty:
