@@ -22,7 +22,7 @@ from .parallel.dispatch import Failed, spread
 from .parallel.pools import Pool
 from .stream import Id, Stream
 from .types import InputError, Samples
-from .workplace import Asker, Law, Workplace, unwire, wire
+from .workplace import Asker, Law, Workplace, heard, unwire, wire
 
 if TYPE_CHECKING:
     from .target import Target
@@ -73,13 +73,16 @@ def drawn(
         made = {-i: worker for _, i, worker in best if knows.get(worker) == crew.lives[worker]}
         found = _fetched(crew, law, made)
     ids = [-i for _, i, _ in best]
+    if not ids:  # every one failed
+        none = torch.zeros(0, *target.prior.shape)
+        return rewards, Samples(none, rewards[:0], torch.zeros(0, 2, dtype=torch.int64), none)
     z = search.ask(state, stream, ids)
     gone = [k for k, i in enumerate(ids) if i not in found]  # known from before, or made by a worker that is gone
     if gone:
         again = _apart(target).generate(z[gone], stream, [ids[k] for k in gone])
         found |= {ids[k]: x for k, x in zip(gone, again, strict=True)}
-    x = torch.stack([found[i] for i in ids]) if ids else torch.zeros(0, *target.prior.shape)
-    keys = torch.tensor([stream.key(i) for i in ids], dtype=torch.int64).reshape(-1, 2)
+    x = torch.stack([found[i] for i in ids])
+    keys = torch.tensor([stream.key(i) for i in ids], dtype=torch.int64)
     return rewards, Samples(x=x, reward=rewards[ids], keys=keys, z=z)
 
 
@@ -182,8 +185,7 @@ def _settled(
             if isinstance(answer, Failed):
                 entries.append(Entry(key, float("-inf"), answer.reason, answer.tries, nfe, latent=latent(row)))
             else:
-                value, reason, calls, digest, terms, x = answer
-                entries.append(Entry(key, value, reason, calls, nfe, digest, terms or {}, x))
+                entries.append(heard(answer, key, nfe))
         account.settle(entries, policy.limit)
         policy.settle([e.failure for e in entries if e.reason is not None])
         yield from ((worker, row, e.value) for (row, _), e in zip(said, entries, strict=True))

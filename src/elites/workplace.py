@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from .target import Target
     from .templates import Walk
 
-__all__ = ["Asker", "Law", "Workplace", "unwire", "wire"]
+__all__ = ["Asker", "Law", "Workplace", "heard", "unwire", "wire"]
+
+PLAIN = (1, None, None, None)  # one call, no terms, no failure
 
 _versions = itertools.count(1)
 
@@ -89,7 +91,7 @@ class Workplace:
         ("score", written, rows, latents)               clean latents, to decode and score
         ("best", version, ids)                          latents of the best that it made of a law
 
-    Answers are lists of (row, (reward, reason, calls, digest, terms, latent)), or of (id, latent); the rows of a
+    Answers are lists of (row, (reward, digest, and what else there is)), or of (id, latent); the rows of a
     law are its candidates.
     """
 
@@ -165,8 +167,15 @@ class Workplace:
 
 
 def _sent(entry: Entry) -> tuple[Any, ...]:
-    """What travels of an answer, besides its row."""
-    return (entry.value, entry.reason, entry.calls, entry.digest, dict(entry.terms) or None, entry.latent)
+    """What travels of an answer, besides its row; mostly a number and a digest."""
+    said = (entry.value, entry.digest, entry.calls, dict(entry.terms) or None, entry.reason, entry.latent)
+    return said[:2] if said[2:] == PLAIN else said
+
+
+def heard(said: tuple[Any, ...], key: Key, nfe: int | None) -> Entry:
+    """What is written of an answer that has travelled."""
+    value, digest, calls, terms, reason, latent = said if len(said) > 2 else said + PLAIN
+    return Entry(key, value, reason, calls, nfe, digest, terms or {}, latent)
 
 
 def wire(x: Tensor) -> tuple[bytes, str]:
