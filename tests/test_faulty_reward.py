@@ -39,7 +39,9 @@ def test_every_failure_is_counted_with_its_reason(runs):
 
 def test_what_did_not_fail_has_the_reward_that_a_sound_one_gives(runs):
     for result in runs.values():
-        assert [faulty.near_one(x) for x in result.samples.x] == pytest.approx(result.samples.reward.tolist(), rel=1e-6)
+        assert [faulty.near_one(x) for x in result.samples.x] == pytest.approx(
+            result.samples.reward.tolist(), rel=1e-6
+        )
         assert all(faulty.lot(x) >= faulty.DIES for x in result.samples.x)
 
 
@@ -54,7 +56,9 @@ def test_an_outage_ends_the_run_before_the_method_is_told():
         return faulty.near_one(x)
 
     events = []
-    with pytest.raises(el.RewardError, match=r"17 of 32 objects of step 4 .* the limit of 50%: ConnectionError.* \(17\)"):
+    with pytest.raises(
+        el.RewardError, match=r"17 of 32 objects of step 4 .* the limit of 50%: ConnectionError.* \(17\)"
+    ):
         el.run(el.Elites(32), faulty.target_of(reward), el.Budget(steps=9), 1, on=[events.append], probe=None)
     assert [event.step for event in events] == [1, 2, 3]
 

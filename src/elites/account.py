@@ -8,19 +8,22 @@ the same steps, so what the book holds under a key is the answer.
 from __future__ import annotations
 
 import math
+import re
 import threading
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from .stream import Id, Stream
 from .types import Failure, Meter
 
-__all__ = ["Account", "Book", "Entry", "Key", "RewardError"]
+__all__ = ["Account", "Book", "Entry", "Key", "RewardError", "described"]
 
 Key = tuple[int, int, int, int, int, int]  # (step of the run; purpose, step, candidate, draw of the stream; repeat)
+SPARSE = 1_000_000  # candidates that may be counted before they come
 FEW = 16  # steps of fewer objects are taken together before their failures are held against a limit
 
 
@@ -92,14 +95,25 @@ class Account:
         self._step = 0
         self._seen: dict[tuple[int, int, int], array[int]] = {}
         self._terms: dict[str, tuple[list[float], int]] = {}
+        self._sparse: Counter[tuple[int, ...]] = Counter()
         self._expected: int | None = None  # outside of a run, nothing is held against a limit
         self._scored = 0
         self._reasons: Counter[str] = Counter()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A run of its own: one inside of another, on the same target, neither reads nor writes the other's book."""
+        book, self.book = self.book, None
+        try:
+            yield
+        finally:
+            self.book = book
 
     def begin(self, step: int, expected: int | None) -> None:
         """A step of the run begins, which scores at most about `expected` objects; `None` if the run has ended."""
         with self.lock:
             self._step, self._seen, self._terms = step, {}, {}
+            self._sparse.clear()
             if self._scored >= FEW or expected is None:
                 self._scored, self._reasons = 0, Counter()
             self._expected = None if expected is None else max(expected, FEW)
@@ -112,11 +126,18 @@ class Account:
             return [self._key(stream, *stream.key(i)) for i in ids]
 
     def _key(self, stream: Stream, step: int, candidate: int) -> Key:
-        seen = self._seen.setdefault((int(stream.purpose), step, stream.draw), array("I"))
-        if candidate >= len(seen):
-            seen.frombytes(bytes(seen.itemsize * (candidate + 1 - len(seen))))  # four bytes a candidate
-        seen[candidate] += 1
-        return (self._step, int(stream.purpose), int(step), int(candidate), stream.draw, seen[candidate] - 1)
+        name = (int(stream.purpose), int(step), stream.draw)
+        seen = self._seen.setdefault(name, array("I"))
+        sparse = (*name, int(candidate))
+        if candidate > 2 * len(seen) + SPARSE or sparse in self._sparse:  # no counts, such as hashes
+            self._sparse[sparse] += 1
+            again = self._sparse[sparse] - 1
+        else:
+            if candidate >= len(seen):
+                seen.frombytes(bytes(seen.itemsize * (candidate + 1 - len(seen))))  # four bytes a candidate
+            seen[candidate] += 1
+            again = seen[candidate] - 1
+        return (self._step, *name[:2], int(candidate), stream.draw, again)
 
     def known(self, keys: Sequence[Key]) -> dict[Key, Entry]:
         """What the book holds of these keys."""
@@ -184,3 +205,8 @@ def _plus(total: list[float], value: float) -> list[float]:
             parts.append(low)
         value = high
     return [*parts, value]
+
+
+def described(thing: object) -> str:
+    """Its repr without memory addresses, which another process would not repeat."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))

@@ -38,6 +38,7 @@ def answers(target: Target, x0: Tensor, keys: Sequence[Key]) -> Iterator[tuple[P
         held = [i for i in range(n) if keys[i] in known]
         found = [known[keys[i]] for i in held]
         account.settle(found, policy.limit, known=True)
+        policy.settle([e.failure for e in found if e.reason is not None])
         yield recalled(held, found), found
     rows = [i for i in range(n) if keys[i] not in known]
     if not rows:

@@ -27,6 +27,10 @@ __all__ = ["Interrupt", "Workers", "errors", "fresh", "go_on", "hint", "unused"]
 errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
+class _Stopped(KeyboardInterrupt):
+    """What nobody takes for an exception of a reward."""
+
+
 @dataclass
 class Interrupt:
     """Ctrl-C: the first one ends the run after its step, the second one at once."""
@@ -44,13 +48,15 @@ class Interrupt:
         def note(number: int, frame: Any) -> None:
             if self.seen:
                 errors.print(f"Stopped at once{f'; go on with: {hint(self.folder)}' if self.folder else ''}")
-                raise SystemExit(130)
+                raise _Stopped
             self.seen = True
             errors.print("Finishing the step; Ctrl-C again stops at once.")
 
         before = signal.signal(signal.SIGINT, note)
         try:
             yield
+        except _Stopped:
+            raise SystemExit(130) from None
         finally:
             signal.signal(signal.SIGINT, before)
 
@@ -102,7 +108,7 @@ def fresh(
         write(folder.path / "study.py", study.source.encode())
         workers.given_to(study, folder)
         folder.begin(Setup(study.method, study.target, budget, seed), keep.study)
-        with stop.watching(), _guarded(study, folder, shown):
+        with stop.watching(), _guarded(study, folder, shown, new=True):
             return run(
                 study.method,
                 study.target,
@@ -128,20 +134,23 @@ def go_on(
     workers.given_to(study, folder)
     stop = Interrupt(folder.path)
     on: list[Subscriber] = [*study.on, *shown]
-    with stop.watching(), _guarded(study, folder, shown):
+    with stop.watching(), _guarded(study, folder, shown, new=False):
         return resume(
             folder, study.method, study.target, budget, on=on, probe=study.probe, final=study.final, stop=stop
         )
 
 
 @contextmanager
-def _guarded(study: Study, folder: Folder, shown: Sequence[Progress]) -> Iterator[None]:
-    """Keep what the study prints off the result, give the terminal back, and say what to mend."""
+def _guarded(study: Study, folder: Folder, shown: Sequence[Progress], *, new: bool) -> Iterator[None]:
+    """Keep what the study prints off the result, give the terminal back, and say what to mend.
+
+    A new folder in which there is nothing yet is removed again.
+    """
     try:
         with redirect_stdout(sys.stderr):
             yield
     except (InputError, RewardError, StoreError) as error:
-        if not isinstance(error, StoreError):
+        if new and not isinstance(error, StoreError):
             folder.discard()
         if isinstance(error, RewardError) and folder.path.exists():
             where = shlex.quote(str(folder.path))
@@ -151,10 +160,12 @@ def _guarded(study: Study, folder: Folder, shown: Sequence[Progress]) -> Iterato
             ) from None
         raise
     except WorkerError as error:
-        folder.discard()
+        if new:
+            folder.discard()
         raise RewardError(str(error)) from None
     except Exception as error:
-        folder.discard()
+        if new:
+            folder.discard()
         errors.print(shortened(error, lambda frame: frame == study.shown))
         again = f"mend {folder.path / 'study.py'}, then '{hint(folder.path)}'" if folder.path.exists() else "mend it"
         raise RewardError(f"The run failed with {type(error).__name__}: {again}.") from None

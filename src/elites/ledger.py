@@ -118,22 +118,11 @@ class Ledger:
 
     def settle(self, entries: Iterable[Entry]) -> None:
         """These evaluations have ended."""
-        now = time.time()
-        rows: list[tuple[Any, ...]] = [
-            (
-                *e.key,
-                1 if e.reason is None else 2,
-                e.value if e.reason is None else None,
-                e.reason,
-                e.calls,
-                e.nfe,
-                e.digest,
-                json.dumps(dict(e.terms)) if e.terms else None,
-                now,
-                e.latent,
-            )
-            for e in entries
-        ]
+        now, rows = time.time(), []
+        for e in entries:
+            end = (1, e.value, None) if e.reason is None else (2, None, e.reason)
+            terms = json.dumps(dict(e.terms)) if e.terms else None
+            rows.append((*e.key, *end, e.calls, e.nfe, e.digest, terms, now, e.latent))
         self.take(rows)
         self.flush()
 
@@ -169,8 +158,9 @@ class Ledger:
         keys = list(keys)
         with self._guarded():
             before = self._db.total_changes
+            self.outdate(keys)  # first: a kill in between leaves nothing that follows from other rewards
             self._write(f"DELETE FROM evaluation {WHERE}", keys)
-            return self._db.total_changes - before + self.outdate(keys)
+            return self._db.total_changes - before
 
     def outdate(self, keys: Iterable[Key]) -> int:
         """Forget what may have followed from evaluations whose rewards are to change or have changed.

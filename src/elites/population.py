@@ -22,12 +22,12 @@ from .parallel.dispatch import Failed, spread
 from .parallel.pools import Pool
 from .stream import Id, Stream
 from .types import InputError, Samples
-from .workplace import Asker, Law, Workplace, heard, unwire, wire
+from .workplace import Asker, Law, Workplace, heard, same, unwire, wire
 
 if TYPE_CHECKING:
     from .target import Target
 
-__all__ = ["drawn", "scored"]
+__all__ = ["alone", "drawn", "rescored", "scored"]
 
 PATIENCE = 30.0  # seconds that idle workers have to hand over the best that they made
 
@@ -59,7 +59,9 @@ def drawn(
             knows[worker] = crew.lives[worker]
             return ("draw", law if new else None, ids)
 
-        def latent(i: int) -> bytes:
+        def latent(i: int) -> bytes | None:
+            if inner:  # the walk would ask the reward here for what was too much for a worker
+                return None
             return _bytes(_apart(target).generate(search.ask(state, stream, [i]), stream, [i])[0])
 
         for worker, i, value in _settled(target, pool, crew, stream, range(n), call, target.batch, latent, each.nfe):
@@ -105,7 +107,8 @@ def alone(target: Target, search: Asker, state: Any, stream: Stream, n: int, kee
         if not left[first]:
             keys = torch.tensor([stream.key(i) for i in batch], dtype=torch.int64)
             found = Samples(x=x, reward=rewards[first : first + len(batch)], keys=keys, z=noise.pop(first))
-            best = (Samples.cat([best, found]) if len(best) else found).top(keep)
+            both = Samples.cat([best, found]) if len(best) else found
+            best = both[both.keys[:, 1].sort().indices].top(keep)  # ties by candidate, whichever batch came first
     target.account.flush()
     return rewards, best
 
@@ -123,6 +126,18 @@ def scored(target: Target, pool: Pool, x0: Tensor, stream: Stream, ids: Sequence
         for _, i, value in settled:
             rewards[i] = value
     return rewards
+
+
+def rescored(target: Target, pool: Pool, x0: Tensor, keys: Sequence[Key]) -> None:
+    """Score clean latents `(B, *shape)` by workers once more, and write the answers down under these keys."""
+    written = target.account.book is not None
+    with pool.crew(_workplace(pool)) as crew:
+
+        def call(worker: int, rows: list[int]) -> tuple[Any, ...]:
+            return ("score", written, rows, wire(x0[rows]))
+
+        for _ in _ended(target, pool, crew, _Given(keys), call, target.decode_batch, lambda i: _bytes(x0[i])):
+            pass
 
 
 def _workplace(pool: Pool) -> Callable[[], Workplace]:
@@ -154,7 +169,9 @@ class _Unknown:
             self.at = chunk.stop
             keys = account.keys(self.stream, self.ids[chunk.start : chunk.stop])
             known = account.known(keys)
-            account.settle(list(known.values()), self.target.on_error.limit, known=True)
+            policy, found = self.target.on_error, list(known.values())
+            account.settle(found, policy.limit, known=True)
+            policy.settle([e.failure for e in found if e.reason is not None])
             for row, key in zip(chunk, keys, strict=True):
                 if key in known:
                     self.recalled.append((row, known[key].value))
@@ -165,6 +182,23 @@ class _Unknown:
         return rows
 
 
+class _Given:
+    """Rows with keys of their own, whatever a book holds."""
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self.keys, self.at, self.n = dict(enumerate(keys)), 0, len(keys)
+        self.recalled: list[tuple[int, float]] = []
+
+    @property
+    def left(self) -> int:
+        return self.n - self.at
+
+    def take(self, n: int) -> list[int]:
+        rows = range(self.at, min(self.at + n, self.n))
+        self.at = rows.stop
+        return list(rows)
+
+
 def _settled(
     target: Target,
     pool: Pool,
@@ -173,12 +207,31 @@ def _settled(
     ids: Sequence[Id],
     call: Callable[[int, list[int]], Any],
     batch: int,
-    latent: Callable[[int], bytes],
+    latent: Callable[[int], bytes | None],
     nfe: int | None = None,
 ) -> Iterator[tuple[int, int, float]]:
     """(Worker, row, reward) as answers come, each counted and written down; worker -1 where the book knew."""
-    account, policy, source = target.account, target.on_error, _Unknown(target, stream, ids)
+    yield from _ended(target, pool, crew, _Unknown(target, stream, ids), call, batch, latent, nfe)
+
+
+def _ended(
+    target: Target,
+    pool: Pool,
+    crew: Crew,
+    source: _Unknown | _Given,
+    call: Callable[[int, list[int]], Any],
+    batch: int,
+    latent: Callable[[int], bytes | None],
+    nfe: int | None = None,
+) -> Iterator[tuple[int, int, float]]:
+    account, policy, us = target.account, target.on_error, same(target)
     for worker, said in spread(crew, source, call, pool.rules(policy.again), batch):
+        for about in crew.about:
+            if about is not None and about["target"] != us:
+                raise InputError(
+                    f"The factory of the pool makes a target with {about['target']}, and this one has {us}: let it "
+                    "return the same target."
+                )
         entries = []
         for row, answer in said:
             key = source.keys.pop(row)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
+import zlib
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from .account import described
 from .probe import Probe, check_slope
 from .stream import Id, Stream
 from .target import Target
@@ -62,10 +64,12 @@ class Final:
             raise InputError("These samples have no noise to start from: leave out final=.")
         began, before, told = time.monotonic(), replace(target.meter), len(target.failures)
         keys: list[Id] = [(int(step), int(candidate)) for step, candidate in few.keys]
-        target.account.begin(-1 - last.step, self.top)
+        # keys of their own for each walk: what a ledger holds of finalists of another is about other objects
+        walk = zlib.crc32(described(self.walk).encode()) << 24
+        target.account.begin(-1 - last.step - walk, self.top)
         found = target.with_walk(self.walk).evaluate(few.z, Stream(last.setup.seed), keys)
         target.account.begin(0, None)
-        best, failures = found.top(self.top), target.failures[told:]
+        best, failures = found.top(self.top), _sorted(target.failures[told:])
         best = best if len(best) else few  # every finalist failed: what the search decoded stands
         meter = last.meter + (target.meter - before) + Meter(seconds=time.monotonic() - began)
         row = _row(last.step, Info(), best, meter, failures)
@@ -131,13 +135,14 @@ def iterate(
 
     def event(info: Info) -> Event:
         nonlocal best, told
-        failures, told = target.failures[told:], len(target.failures)
+        failures, told = _sorted(target.failures[told:]), len(target.failures)
         if info.samples is not None:
             best = (info.samples if best is None else Samples.cat([best, info.samples])).top(KEEP)
         info.scalars |= target.account.terms()
         meter = spent()
         return Event(setup, step, state, info, meter, best, _row(step, info, best, meter, failures), failures)
 
+    target.account.begin(begin.step, None)  # what an interrupted run has counted is not held against this one
     looked = True
     if step == 0 and not begin.history and probe is not None:  # a saved run has its probe behind it
         size = probe.size(target, budget)
@@ -196,6 +201,7 @@ def run(
     """
     setup = Setup(method, target, budget, seed)
     with ExitStack() as stack:
+        stack.enter_context(target.account.alone())
         for subscriber in on:
             if isinstance(subscriber, Around):
                 stack.enter_context(subscriber.around(setup))
@@ -257,6 +263,11 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "machine": platform.machine(),
     }
+
+
+def _sorted(failures: list[Failure]) -> list[Failure]:
+    """In the order of their keys, whichever answer came first."""
+    return sorted(failures, key=lambda f: (f.step, f.candidate))
 
 
 def _spent(meter: Meter) -> dict[str, float]:

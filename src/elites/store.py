@@ -17,12 +17,10 @@ opening a folder never runs code. There is no generator state: randomness is key
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
-import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, fields
@@ -33,7 +31,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from .account import described
 from .ledger import Ledger, StoreError, read
+from .lock import Lock
 from .packing import pack, unpack
 from .run import Start, versions
 from .types import Failure, InputError, Meter, Samples, Setup
@@ -42,6 +42,7 @@ __all__ = ["LEDGER", "SCHEMA", "Folder", "StoreError", "write"]
 
 SCHEMA = 1
 LEDGER = "ledger.sqlite"
+EARLY = {"lock", ".run.json.tmp"}  # what a run leaves that is killed before it has said what it will do
 
 
 def write(path: Path, data: bytes) -> None:
@@ -72,7 +73,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: Any = None
+        self._lock: Lock | None = None
 
     @classmethod
     def create(cls, path: str | Path) -> Folder:
@@ -83,7 +84,7 @@ class Folder:
             StoreError: if it cannot be written.
         """
         folder = cls(Path(path))
-        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+        if folder.path.exists() and not (folder.path.is_dir() and {p.name for p in folder.path.iterdir()} <= EARLY):
             raise InputError(f"{path} exists: choose another folder, or go on with 'elites resume {path}'.")
         folder._hold()
         return folder
@@ -101,21 +102,7 @@ class Folder:
         return folder
 
     def _hold(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("a+")
-        except OSError as error:
-            raise StoreError(f"Cannot write {self.path}: {error.strerror}; choose another folder.") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.seek(0)
-            who = self._lock.read().strip() or "another process"
-            self._lock.close()
-            raise InputError(f"{self.path} is in use by {who}: wait for it, or stop it first.") from None
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        self._lock.flush()
+        self._lock = Lock(self.path)
 
     def close(self) -> None:
         """Let others in."""
@@ -132,16 +119,26 @@ class Folder:
         return Ledger(self.path / LEDGER)
 
     def discard(self) -> None:
-        """Remove a folder in which nothing was saved yet, and no two rewards differ."""
+        """Remove a folder in which nothing was saved yet, and nothing learned but that a probe finds no slope."""
         ledger = self.path / LEDGER
-        told = {row["reward"] for row in read(ledger, "done")} if ledger.exists() else set()
-        if not (self.path / "state.safetensors").exists() and len(told) < 2:
+        rows = [r for r in read(ledger) if r["state"] != "pending"] if ledger.exists() else []
+        learned = any(r["run_step"] for r in rows) or len({r["reward"] for r in rows if r["state"] == "done"}) > 1
+        if not (self.path / "state.safetensors").exists() and not learned:
             for name in ("run.json", "study.py", "lock", "history.jsonl", "failures.jsonl"):
                 (self.path / name).unlink(missing_ok=True)
             for tail in ("", "-wal", "-shm"):
                 Path(f"{ledger}{tail}").unlink(missing_ok=True)
             with suppress(OSError):
                 self.path.rmdir()
+
+    @property
+    def step(self) -> int:
+        """Steps that the saved state has behind it."""
+        file = self.path / "state.safetensors"
+        if not file.exists():
+            return 0
+        with safe_open(file, "pt") as f:
+            return int(json.loads(f.metadata()["elites"])["step"])
 
     @property
     def finished(self) -> bool:
@@ -285,8 +282,8 @@ class Folder:
 
 
 def _described(thing: object) -> str:
-    """Its repr without memory addresses, which another process would not repeat."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
+    """What it is, without the failure policy, which may be another when a run goes on."""
+    return re.sub(r", on_error=\w+\([^()]*\)\)$", ")", described(thing))
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -19,7 +19,9 @@ from rich.table import Table
 from .evaluation import answers
 from .launch import Workers, hint
 from .ledger import COLUMNS, read
+from .population import rescored
 from .salvage import repair
+from .scoring import Worst
 from .store import LEDGER, Folder, StoreError
 from .study import load
 from .types import InputError
@@ -58,6 +60,8 @@ def failures(
 def retry(
     folder: Run,
     workers: Annotated[int | None, typer.Option(help="Processes to spread over.", min=1)] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds without an answer before one is replaced.")] = None,
+    ray: Annotated[str | None, typer.Option(help="Spread over Ray: the address of a cluster, or 'local'.")] = None,
 ) -> None:
     """Evaluate again what failed. What the search was told stays told; a step that was cut short takes it over."""
     held = Folder.open(folder)
@@ -66,7 +70,7 @@ def retry(
         if about.get("study") is None or not copy.is_file():
             raise InputError(f"{folder} holds no study: score again from Python with elites.upkeep.rescore.")
         study = load(Path(about["study"]), copy.read_text(encoding="utf-8"), copy)
-        Workers(workers).given_to(study, held)
+        Workers(workers, timeout, ray).given_to(study, held)
         good, bad = rescore(held, study.target)
     finally:
         held.close()
@@ -83,22 +87,29 @@ def rescore(held: Folder, target: Any) -> tuple[int, int]:
         held: the folder, open.
         target: with the reward, mended.
     """
-    ledger, account, told = held.ledger(), target.account, [0, 0]
-    account.book = ledger
+    ledger, account, policy = held.ledger(), target.account, target.on_error
+    account.book, target.on_error = ledger, Worst(limit=1.0)
     try:
+        # first, so that a kill leaves nothing behind that followed from a failure which is none any more
+        ledger.outdate([key for key, *_ in ledger.failed() if key[0] > held.step])
         rows = [(key, data) for key, _, data in ledger.failed() if data is not None]
-        for i in range(0, len(rows), target.decode_batch):
-            keys, data = zip(*rows[i : i + target.decode_batch], strict=True)
+        size = target.decode_batch if target.pool is None else len(rows)
+        for i in range(0, len(rows), max(size, 1)):
+            keys, data = zip(*rows[i : i + size], strict=True)
             flat = np.stack([np.frombuffer(bytes(d), dtype=np.float32) for d in data])
             x = torch.from_numpy(flat.copy()).reshape(len(keys), *target.prior.shape)
-            for _, entries in answers(target, x.to(target.prior.start(x[:1]).device), keys):
-                for e in entries:
-                    told[e.reason is not None] += 1
+            x = x.to(target.prior.start(x[:1]))
+            if target.pool is not None:
+                rescored(target, target.pool, x, keys)
+            else:
+                for _ in answers(target, x, keys):
+                    pass
             ledger.flush()
+        bad = len(ledger.failed())
     finally:
-        account.book = None
+        account.book, target.on_error = None, policy
         ledger.close()
-    return told[0], told[1]
+    return len(rows) - bad, bad
 
 
 def export(

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from .account import Account, Entry, Key
+from .account import Account, Entry, Key, described
 from .answers import Streaming
 from .evaluation import while_drawing
 from .packing import pack, unpack
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .target import Target
     from .templates import Walk
 
-__all__ = ["Asker", "Law", "Workplace", "heard", "unwire", "wire"]
+__all__ = ["Asker", "Law", "Workplace", "heard", "same", "unwire", "wire"]
 
 PLAIN = (1, None, None, None)  # one call, no terms, no failure
 
@@ -111,7 +111,8 @@ class Workplace:
     @property
     def about(self) -> dict[str, Any]:
         """Whether it answers object by object, and the seconds that an object takes."""
-        return {"singly": self.singly} | {name: s / self.done for name, s in self.seconds.items()}
+        says = {"singly": self.singly, "target": same(self.target)}
+        return says | {name: s / self.done for name, s in self.seconds.items()}
 
     def __call__(self, call: tuple[Any, ...]) -> Iterator[list[tuple[Any, Any]]]:
         kind = call[0]
@@ -164,6 +165,12 @@ class Workplace:
         self.seconds["network"] += network
         self.seconds["reward"] += reward
         self.done += n
+
+
+def same(target: Target) -> str:
+    """What the targets of the driver and of its workers have in common."""
+    name = getattr(target.reward, "__qualname__", None) or repr(target.reward)
+    return described((target.prior, name, target.decode_batch))
 
 
 def _sent(entry: Entry) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +55,14 @@ class Checkpoint:
     @contextmanager
     def around(self, setup: Setup) -> Iterator[None]:
         """Keep the ledger while a run goes on: every evaluation is written before its reward is used."""
-        self.folder.begin(setup, self.study)
-        ledger, account = self.folder.ledger(), setup.target.account
-        account.book = ledger
-        try:
-            yield
-        finally:
-            account.book = None
-            ledger.close()
-            self.folder.close()
+        account = setup.target.account
+        with closing(self.folder):
+            self.folder.begin(setup, self.study)
+            with closing(self.folder.ledger()) as account.book:
+                try:
+                    yield
+                finally:
+                    account.book = None
 
     def __call__(self, event: Event) -> None:
         """Save what is due."""
@@ -75,7 +74,7 @@ class Checkpoint:
         if "final" not in event.row:
             self._last = event
             self._picture(event)
-        if time.monotonic() - self._saved >= self.seconds:
+        if event.step == 1 or time.monotonic() - self._saved >= self.seconds:  # what a first step looks at is kept
             self._save(event)
 
     def _save(self, event: Event) -> None:

@@ -14,7 +14,7 @@ which item, and when, changes nothing but the time. An answer counts once, whoev
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -107,23 +107,24 @@ class _Spread:
     ) -> None:
         self.crew, self.source, self.call, self.rules, self.batch, self.clock = crew, source, call, rules, batch, clock
         self.idle = deque(worker for worker, about in enumerate(crew.about) if about is not None)
-        self.busy: dict[int, _Job] = {}
+        self.busy: dict[int, _Job] = {}  # those that have been silent for longest first
+        self.racing: dict[int, _Job] = {}  # of which there are two
         self.again: deque[list[Any]] = deque()  # items to hand out once more
         self.open: set[Any] = set()  # items handed out and not answered
-        self.tries: dict[Any, int] = {}
-        self.deaths: dict[Any, int] = {}
+        self.tries: Counter[Any] = Counter()
+        self.deaths: Counter[Any] = Counter()
         self.paces: deque[float] = deque(maxlen=64)  # seconds an item of the jobs that ended last
         self.about: dict[str, Any] = next(filter(None, crew.about), {})
         self.failed: list[tuple[Any, Any]] = []
         self.error: WorkerError | None = None
-        self.looked = 0.0  # when nobody was late
+        self.looked = -LATE  # when nobody was late
         self.dry = False
 
     def run(self) -> Iterator[tuple[int, list[tuple[Any, Any]]]]:
         try:
-            self._hand_out()
+            seconds = 0.0  # at first, only to hear what has befallen workers since they were needed last
             while self.open or not self.dry:
-                heard = self.crew.wait(self._patience())
+                heard = self.crew.wait(seconds)
                 now = self.clock()  # who spoke while the caller was busy has been heard by now: the rest are silent
                 said = [(message.worker, new) for message in heard if (new := self._hear(message, now))]
                 self._look(now)
@@ -135,6 +136,7 @@ class _Spread:
                 yield from said  # workers go on while the caller takes what they said
                 if self.error is not None:
                     raise self.error
+                seconds = self._patience()
         finally:
             self._end()
 
@@ -155,6 +157,8 @@ class _Spread:
         while self.idle and (job := self._again() or self._next() or self._late()) is not None:
             worker = self.idle.popleft()
             self.busy[worker] = job
+            if job.copy:
+                self.racing[worker] = job
             job.began = job.heard = self.clock()
             self.crew.send(worker, self.call(worker, job.ids))
         self.dry = self.dry or not self.source.left
@@ -200,12 +204,13 @@ class _Spread:
         if self.rules.straggler is None or len(self.paces) < 3 or now - self.looked < LATE:
             return None
         most = self.rules.straggler * median(self.paces)
-        for job in self.busy.values():
-            if job.raced or (job.copy and self.rules.timeout is not None):
+        for worker, job in self.busy.items():
+            if job.raced or (job.copy and self.rules.timeout is not None) or now - job.heard < LATE:
                 continue  # one copy will do, where the silent are given up
             late = now - job.began > max(most * self._due(len(job.ids)), LATE) * 2**job.copy
             if late and (rest := self._open(job.ids)):
                 job.raced = True
+                self.racing[worker] = job
                 return _Job(rest, job.copy + 1)
         self.looked = now
         return None
@@ -220,14 +225,14 @@ class _Spread:
         job = self.busy.get(worker)
         if job is not None:
             job.heard = now
+            self.busy[worker] = self.busy.pop(worker)
         if kind == BROKEN:
             self.error = WorkerError(f"A worker could not be built: {message.value}")
         elif kind == RAISED:
             self.error = WorkerError(f"A worker failed: {message.value}")
         elif kind == READY:
             self.about = message.value or self.about
-            if job is None and worker not in self.idle:
-                self.idle.append(worker)
+            self.idle.append(worker)
         elif kind == ANSWER and job is not None:
             new = [(i, answer) for i, answer in dict(message.value).items() if i in self.open]
             self.open.difference_update(i for i, _ in new)
@@ -241,17 +246,24 @@ class _Spread:
                 self.error = WorkerError(f"A worker did not answer about {len(rest)} of {len(job.ids)} items.")
         elif kind == LOST and job is not None:
             del self.busy[worker]
-            self._lost(self._open(job.ids), message.value)
+            self._blame(self._open(job.ids), self.deaths, self.rules.deaths, message.value)
+        elif kind == LOST and worker in self.idle:
+            self.idle.remove(worker)
         return []
 
     def _look(self, now: float) -> None:
         """Give up workers that have been silent for too long, or are still at what another has answered."""
-        for worker, job in list(self.busy.items()):
-            if (job.copy or job.raced) and now - job.heard > LATE and not self._open(job.ids):
+        for worker, job in list(self.racing.items()):
+            if self.busy.get(worker) is not job:
+                del self.racing[worker]
+            elif now - job.heard > LATE and not self._open(job.ids):
                 self._give_up(worker)
-            elif self.rules.timeout is not None and now - job.heard > self.rules.timeout:
-                self._give_up(worker)
-                self._silent(job)
+        while self.rules.timeout is not None and self.busy:
+            worker, job = next(iter(self.busy.items()))
+            if now - job.heard <= self.rules.timeout:
+                return
+            self._give_up(worker)
+            self._silent(job)
 
     def _give_up(self, worker: int) -> None:
         del self.busy[worker]
@@ -262,37 +274,20 @@ class _Spread:
         if job.copy or job.raced:  # what another worker is still at is left to that one
             others = set[Any]().union(*(j.ids for j in self.busy.values() if j.copy or j.raced))
             rest = [i for i in rest if i not in others]
-        if not self._at_fault(rest):
-            self._apart(rest)
+        self._blame(rest, self.tries, self.rules.again + 1, f"no answer in {self.rules.timeout:g} seconds")
+
+    def _blame(self, rest: list[Any], counts: Counter[Any], most: int, why: str) -> None:
+        """One of the rest of a job is at fault: it fails at the last time; what is not known to be is tried apart."""
+        if len(rest) > 1 and not self.about.get("singly"):  # the first batch one by one; the others were not begun
+            self.again.extend([i] for i in rest[: self.batch])
+            self.again.append(rest[self.batch :])
             return
-        first = rest[0]
-        self.tries[first] = self.tries.get(first, 0) + 1
-        if self.tries[first] > self.rules.again:
-            self._fail(first, f"no answer in {self.rules.timeout:g} seconds", self.tries[first])
+        for first in rest[:1]:
+            counts[first] += 1
+            if counts[first] >= most:
+                self.open.discard(first)
+                self.failed.append((first, Failed(why, counts[first])))
         self.again += [rest[:1], rest[1:]]
-
-    def _lost(self, rest: list[Any], why: str) -> None:
-        if not self._at_fault(rest):
-            self._apart(rest)
-            return
-        first = rest[0]
-        self.deaths[first] = self.deaths.get(first, 0) + 1
-        if self.deaths[first] >= self.rules.deaths:
-            self._fail(first, why, self.deaths[first])
-        self.again += [rest[:1], rest[1:]]
-
-    def _at_fault(self, rest: list[Any]) -> bool:
-        """Whether the first of the rest is to blame."""
-        return len(rest) == 1 or (bool(rest) and bool(self.about.get("singly")))
-
-    def _apart(self, rest: list[Any]) -> None:
-        """The first batch one by one, as one of it is at fault; the others were not begun."""
-        self.again.extend([i] for i in rest[: self.batch])
-        self.again.append(rest[self.batch :])
-
-    def _fail(self, item: Any, why: str, tries: int) -> None:
-        self.open.discard(item)
-        self.failed.append((item, Failed(why, tries)))
 
     def _open(self, ids: Sequence[Any]) -> list[Any]:
         return [i for i in ids if i in self.open]

@@ -17,6 +17,7 @@ import os
 import queue
 import selectors
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -178,6 +179,8 @@ def _named(number: int) -> str:
 def _main(pipe: Connection, worker: int, build: Callable[[], Server], threads: int) -> None:
     """A worker's life: build, then serve; another thread listens, so that the end of the driver is seen."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(2, 1)  # the output of the driver is its own
+    sys.stdout = sys.stderr
     calls: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
 
     def listen() -> None:

@@ -24,6 +24,7 @@ from ..templates import Search
 from ..types import InputError, ranked
 from .guards import Anywhere, Guard, Typical
 from .refit import Diagonal, Law, Natural, Refit, Told
+from .rows import CHUNK, Rows, chunks
 
 __all__ = ["Elites", "ElitesState", "Restart"]
 
@@ -131,18 +132,18 @@ class Elites(Search):
         return self._candidates(state, stream, ids).reshape(len(ids), *state.shape)
 
     def tell(self, state: ElitesState, ids: Sequence[int], rewards: Tensor, stream: Stream) -> ElitesState:
-        e = stream.normal(ids, state.law.mean.shape)
-        pool = torch.cat([self.guard.place(state.law.draw(e)), state.elites])
-        if not torch.isfinite(pool).all():  # the law has diverged
-            return self._again(state)
+        e, pool = self._drawn(state, stream, ids)
+        if not all(torch.isfinite(pool[rows]).all() for rows in chunks(len(pool))):
+            return self._again(state)  # the law has diverged
         scores = torch.cat([rewards, state.rewards])
         order = ranked(scores)
+        best_first = pool[order] if isinstance(pool, Tensor) else Rows(lambda rows: pool[order[rows]], len(order))
         law, top = state.law, float(scores[order[0]]) if len(order) else -torch.inf
         if top > state.height:
             state = replace(state, peak=pool[order[:1]], height=top)
         if (rewards > -torch.inf).sum() >= 2:  # else there is nothing to learn from
-            law = self.refit(law, Told(e, rewards, pool[order]))
-            law = law.scaled(self.guard.scale(law.energy, pool.shape[1]))
+            law = self.refit(law, Told(e, rewards, best_first))
+            law = law.scaled(self.guard.scale(law.energy, len(law.mean)))
         stalled = 0 if top > state.best else state.stalled + 1
         if self.restart is not None and (stalled >= self.restart.patience or float(law.std.max()) < NARROW):
             return self._again(state)
@@ -159,6 +160,29 @@ class Elites(Search):
             law = law.scaled(self.guard.scale(law.energy, len(law.mean)))
         none, lost = state.elites[:0], -torch.inf
         return replace(state, law=law, elites=none, rewards=state.rewards[:0], best=lost, stalled=0, round=number)
+
+    def _drawn(
+        self, state: ElitesState, stream: Stream, ids: Sequence[int]
+    ) -> tuple[Tensor, Tensor] | tuple[Rows, Rows]:
+        """Standard normal numbers `(n, d)`, and the noise `(n + k, d)` of them and of the kept elites.
+
+        A large population is drawn again in parts, so that it takes no memory.
+        """
+        n, law = len(ids), state.law
+        if n <= CHUNK:
+            e = stream.normal(ids, law.mean.shape)
+            return e, torch.cat([self.guard.place(law.draw(e)), state.elites])
+
+        def noise(rows: Tensor) -> Tensor:
+            new, out = rows < n, state.elites.new_empty(len(rows), len(law.mean))
+            out[new] = self._candidates(state, stream, [ids[i] for i in rows[new].tolist()])
+            out[~new] = state.elites[rows[~new] - n]
+            return out
+
+        return (
+            Rows(lambda rows: stream.normal([ids[i] for i in rows.tolist()], law.mean.shape), n),
+            Rows(noise, n + len(state.elites)),
+        )
 
     def _candidates(self, state: ElitesState, stream: Stream, ids: Sequence[int]) -> Tensor:
         """Candidates `(len(ids), d)`, where the guard wants them."""

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ..types import InputError, ranked
+from .rows import Rows, chunks, moments, total
 
 __all__ = ["DISCARDED", "Diagonal", "Law", "Natural", "Refit", "Shell", "Told"]
 
@@ -85,7 +86,7 @@ class Law:
 
 @dataclass(frozen=True)
 class Told:
-    """What a refit may learn from.
+    """What a refit may learn from. Large populations are `Rows`: take slices of them.
 
     Attributes:
         e: standard normal numbers `(n, d)` of the population.
@@ -93,9 +94,9 @@ class Told:
         z: noise `(m, d)` of the population and the kept elites, best first, failures left out.
     """
 
-    e: Tensor
+    e: Tensor | Rows
     rewards: Tensor
-    z: Tensor
+    z: Tensor | Rows
 
 
 class Refit(Protocol):
@@ -130,9 +131,9 @@ class Diagonal:
         _check(self, 0 < self.elites <= 1 and 0 <= self.smooth < 1 and self.floor >= 0)
 
     def __call__(self, law: Law, told: Told) -> Law:
-        top = told.z[: max(2, round(self.elites * len(told.e)))]
-        mean = self.smooth * law.mean + (1 - self.smooth) * top.mean(0)
-        std = self.smooth * law.std + (1 - self.smooth) * top.std(0, correction=0)
+        mean, std = moments(told.z, max(2, round(self.elites * len(told.e))))
+        mean = self.smooth * law.mean + (1 - self.smooth) * mean
+        std = self.smooth * law.std + (1 - self.smooth) * std
         return replace(law, mean=mean, std=std.clamp(min=self.floor))
 
 
@@ -152,10 +153,10 @@ class Shell:
         _check(self, 0 < self.elites <= 1 and 0 < self.cap < 1)
 
     def __call__(self, law: Law, told: Told) -> Law:
-        top = told.z[: max(2, round(self.elites * len(told.e)))]
-        k, d = top.shape
+        k, d = min(max(2, round(self.elites * len(told.e))), len(told.z)), len(law.mean)
         raw = math.log(k + 0.5) - torch.arange(1, k + 1, dtype=torch.float32).log()
-        mean = raw / raw.sum() @ top
+        raw = raw / raw.sum()
+        mean = total(raw[rows] @ told.z[rows] for rows in chunks(k))
         mean = mean * (self.cap * d / mean.square().sum()).sqrt().clamp(max=1)
         spread = (1 - mean.square().sum() / d).sqrt()
         return replace(law, mean=mean, std=spread.expand(d).clone())
@@ -209,19 +210,23 @@ class Natural:
         _check(self, self.step > 0 and self.rate >= 0 and 0 <= self.aim < 1 and self.paths >= 0 and self.full >= 0)
 
     def __call__(self, law: Law, told: Told) -> Law:
-        good = told.rewards > -torch.inf
-        e, d = told.e[good], told.e.shape[1]
-        u = _utilities(told.rewards[good])[:, None]
-        step = (u * e).sum(0)
-        shape = (u * (e.square() - 1)).sum(0)
+        good, d = (told.rewards > -torch.inf).nonzero()[:, 0], len(law.mean)
+        utilities = _utilities(told.rewards[good])[:, None]
+
+        def sums(rows: slice) -> Tensor:
+            e, u = told.e[good[rows]], utilities[rows]
+            parts = [(u * e).sum(0), (u * (e.square() - 1)).sum(0), (u * law.turn(e)).sum(0)]
+            return torch.cat([torch.stack(parts), (u * e).T @ e]) if d <= self.full else torch.stack(parts)
+
+        step, shape, turned, *gradient = total(map(sums, chunks(len(good))))
         eta = self.rate * (3 + math.log(d)) / (5 * math.sqrt(d))
         trend = 0.7 * law.trend + 0.3 * _success(told.rewards, law.before, self.aim)
         grow = (eta / 2 * (shape - shape.mean())).clamp(-1, 1) + trend
         return Law(
-            law.mean + self.step * law.std * (u * law.turn(e)).sum(0),
+            law.mean + self.step * law.std * turned,
             (law.std * grow.exp()).clamp(min=LEAST),
-            law.paths if d <= self.full else self._paths(law.paths, step / _spread(len(e)), len(told.e)),
-            _turned(law.matrix, e, u) if d <= self.full else law.matrix,
+            law.paths if d <= self.full else self._paths(law.paths, step / _spread(len(good)), len(told.e)),
+            _turned(law.matrix, torch.stack(gradient)) if d <= self.full else law.matrix,
             told.rewards,
             trend,
         )
@@ -235,10 +240,9 @@ class Natural:
         return (1 - a) * paths + (a * (2 - a)).sqrt() * step
 
 
-def _turned(matrix: Tensor, e: Tensor, u: Tensor) -> Tensor:
-    """The matrix after a natural step from standard normal e `(n, d)` with utilities u `(n, 1)`."""
-    d = e.shape[1]
-    gradient = (u * e).T @ e
+def _turned(matrix: Tensor, gradient: Tensor) -> Tensor:
+    """The matrix after a natural step along sum_i u_i e_i e_i^T `(d, d)`."""
+    d = len(gradient)
     gradient.fill_diagonal_(0)  # the spread of each coordinate has the diagonal
     by = 0.3 * (3 + math.log(d)) / (d * math.sqrt(d)) * gradient
     by = by * (0.9 / by.abs().sum(1).max().clamp(min=0.9))  # a bound, so that the matrix stays invertible

@@ -1,0 +1,58 @@
+"""Who writes a run folder: one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+from .ledger import StoreError
+from .types import InputError
+
+__all__ = ["Lock"]
+
+
+class Lock:
+    """The lock of a folder, which is made if it is not there; the system lets go of it when its process dies.
+
+    Raises:
+        InputError: if another process holds it; the message says which, and on which machine.
+        StoreError: if the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / "lock").open("a+")
+        except OSError as error:
+            raise StoreError(f"Cannot write {folder}: {error.strerror}; choose another folder.") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.seek(0)
+            who = self._file.read().strip() or "another process"
+            self._file.close()
+            raise InputError(f"{folder} is in use by {who}: wait for it, or stop it first.") from None
+        _locks.add(self)
+        with suppress(OSError):  # on a full disk it is held all the same
+            os.truncate(self._file.fileno(), 0)
+            os.write(self._file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
+
+    def close(self) -> None:
+        """Let others in."""
+        self._file.close()
+
+
+_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    """A child that outlives its parent must not hold the run."""
+    for lock in _locks:
+        lock.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
