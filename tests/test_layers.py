@@ -146,7 +146,7 @@ def test_law_13_optional_dependencies_are_imported_where_they_are_needed(module)
                 yield from (a.name for a in child.names)
             elif isinstance(child, ast.ImportFrom) and child.level == 0:
                 yield child.module
-            elif not isinstance(child, ast.FunctionDef):
+            elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield from top(child)
 
     assert not {n.split(".")[0] for n in top(TREES[module])} & OPTIONAL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -14,6 +15,7 @@ __all__ = ["CHUNK", "Rows", "chunks", "moments", "total"]
 CHUNK = 4096  # rows that are looked at together
 
 
+@dataclass(frozen=True, eq=False)
 class Rows:
     """A tensor `(n, d)` whose rows are drawn when they are asked for, so that it takes no memory.
 
@@ -22,8 +24,8 @@ class Rows:
         n: how many there are.
     """
 
-    def __init__(self, draw: Callable[[Tensor], Tensor], n: int) -> None:
-        self.draw, self.n = draw, n
+    draw: Callable[[Tensor], Tensor]
+    n: int
 
     def __len__(self) -> int:
         return self.n
