@@ -5,7 +5,6 @@ import signal
 
 import faulty
 import pytest
-import torch
 from helpers import bits
 
 import elites as el
@@ -25,10 +24,10 @@ def spent(result):
     return [getattr(result.meter, name) for name in ("nfe", "rewards", "grads", "failures")]
 
 
-def run(pool=None, method=el.Elites(40), on=()):
+def run(pool=None, on=()):
     target = faulty.build_smooth()
     target.pool = pool
-    return el.run(method, target, STEPS, 3, on=on)
+    return el.run(el.Elites(40), target, STEPS, 3, on=on)
 
 
 def test_ray_gives_the_bits_of_one_process(pool):
