@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
+import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Asker", "Law", "Workplace", "heard", "same", "unwire", "wire"]
 
 PLAIN = (1, None, None, None)  # one call, no terms, no failure
+PACKED = struct.Struct("<f16s")  # a reward and a digest
 
 _versions = itertools.count(1)
 
@@ -170,18 +172,18 @@ class Workplace:
 def same(target: Target) -> str:
     """What the targets of the driver and of its workers have in common."""
     name = getattr(target.reward, "__qualname__", None) or repr(target.reward)
-    return described((target.prior, name, target.decode_batch))
+    return described((target.prior, name))
 
 
-def _sent(entry: Entry) -> tuple[Any, ...]:
-    """What travels of an answer, besides its row; mostly a number and a digest."""
+def _sent(entry: Entry) -> bytes | tuple[Any, ...]:
+    """What travels of an answer, besides its row; mostly a float32 and a digest, in 20 bytes."""
     said = (entry.value, entry.digest, entry.calls, dict(entry.terms) or None, entry.reason, entry.latent)
-    return said[:2] if said[2:] == PLAIN else said
+    return PACKED.pack(entry.value, entry.digest) if entry.digest and said[2:] == PLAIN else said
 
 
-def heard(said: tuple[Any, ...], key: Key, nfe: int | None) -> Entry:
+def heard(said: bytes | tuple[Any, ...], key: Key, nfe: int | None) -> Entry:
     """What is written of an answer that has travelled."""
-    value, digest, calls, terms, reason, latent = said if len(said) > 2 else said + PLAIN
+    value, digest, calls, terms, reason, latent = (*PACKED.unpack(said), *PLAIN) if isinstance(said, bytes) else said
     return Entry(key, value, reason, calls, nfe, digest, terms or {}, latent)
 
 
