@@ -1,7 +1,6 @@
 """Large populations are learned from in parts, which are drawn again: the law is that of one part."""
 
 import pytest
-import torch
 from helpers import hill, humps, normal, on, plane
 from torch.testing import assert_close
 
