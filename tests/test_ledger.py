@@ -224,9 +224,12 @@ def test_what_is_written_comes_back(tmp_path):
     assert {row[:6] for row in rows(tmp_path / "l.sqlite")} == {e.key for e in entries}
 
 
-def test_an_object_that_is_scored_often_in_a_step_has_a_key_each_time():
+def test_an_object_that_is_scored_often_in_a_step_has_a_key_each_time(tmp_path):
     account = Account()
+    assert list(account.keys(el.Stream(0), [5, 3])[1:]) == [(0, 0, 0, 3, 0, 0)]  # nothing is written: not counted
+    account.book = Ledger(tmp_path / "l.sqlite")
     keys = [account.keys(el.Stream(0), [5, 3])[0] for _ in range(600)]
+    account.book.close()
     assert [key[-1] for key in keys] == list(range(600))
 
 

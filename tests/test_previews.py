@@ -153,7 +153,7 @@ def test_what_the_search_does_with_a_step_is_still_done():
 @pytest.mark.parametrize("search", [el.Elites(), el.Evolve(), el.RandomSearch(4)], ids=lambda s: type(s).__name__)
 def test_previews_that_say_nothing_are_switched_off_and_then_cost_nothing(search):
     """Off by chance at first, then for good: three in a hundred steps are races, one in eight is a trial."""
-    kinds, target, method = [], bell(noise_of_objects), Previews(search, *EARLY)
+    kinds, target, method = [], bell(noise_of_objects, steps=6), Previews(search, *EARLY)
     for seed in range(6):
         mine = []
         for before, _, info, spent in steps_of(method, target, 200, seed):

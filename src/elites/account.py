@@ -14,8 +14,8 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Protocol, overload
 
 from .stream import Id, Stream
 from .types import Failure, Meter
@@ -120,8 +120,10 @@ class Account:
             if self.book is not None:
                 self.book.begin(step)
 
-    def keys(self, stream: Stream, ids: Sequence[Id]) -> list[Key]:
-        """Keys of candidates that are about to be scored."""
+    def keys(self, stream: Stream, ids: Sequence[Id]) -> Sequence[Key]:
+        """Keys of candidates that are about to be scored; where nothing is written down, repeats are not counted."""
+        if self.book is None:
+            return _Unwritten(self._step, stream, ids)
         with self.lock:
             return [self._key(stream, *stream.key(i)) for i in ids]
 
@@ -158,17 +160,11 @@ class Account:
             if self.book is not None and not known:
                 self.book.settle(entries)
             for e in entries:
-                self.meter.rewards += e.calls
-                for name, value in e.terms.items():
-                    if not math.isfinite(value):
-                        continue  # a part that is missing
-                    total, n = self._terms.get(name, ([], 0))
-                    self._terms[name] = (_plus(total, value), n + 1)
+                self.count(1, e.calls, {name: (value,) for name, value in e.terms.items()})
                 if e.reason is not None:
                     self.meter.failures += 1
                     self.failures.append(e.failure)
                     self._reasons[e.reason] += 1
-            self._scored += len(entries)
             failed, most = self._reasons.total(), max(self._expected or 0, self._scored)
             if self._expected is not None and limit < 1 and failed > limit * most:
                 if self.book is not None:
@@ -180,6 +176,17 @@ class Account:
                     "on_error another limit."
                 )
 
+    def count(self, n: int, calls: int, terms: Mapping[str, Iterable[float]]) -> None:
+        """Count n objects that have ended, what they took, and their parts; `settle` does so itself."""
+        with self.lock:
+            self._scored += n
+            self.meter.rewards += calls
+            for name, values in terms.items():
+                for value in values:
+                    if math.isfinite(value):  # others are missing
+                        total, finite = self._terms.get(name, ([], 0))
+                        self._terms[name] = (_plus(total, value), finite + 1)
+
     def flush(self) -> None:
         """Nothing that was settled may be lost from here on."""
         if self.book is not None:
@@ -189,6 +196,28 @@ class Account:
         """Mean of each named part of the rewards of this step."""
         with self.lock:
             return {f"term.{name}": math.fsum(total) / n for name, (total, n) in self._terms.items()}
+
+
+@dataclass(frozen=True)
+class _Unwritten(Sequence[Key]):
+    """Keys that are made when they are asked for."""
+
+    step: int
+    stream: Stream
+    ids: Sequence[Id]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, i: int) -> Key: ...
+    @overload
+    def __getitem__(self, i: slice) -> _Unwritten: ...
+    def __getitem__(self, i: int | slice) -> Key | _Unwritten:
+        if isinstance(i, slice):
+            return replace(self, ids=self.ids[i])
+        step, candidate = self.stream.key(self.ids[i])
+        return (self.step, int(self.stream.purpose), int(step), int(candidate), self.stream.draw, 0)
 
 
 def _plus(total: list[float], value: float) -> list[float]:

@@ -30,20 +30,22 @@ UNTRACED = "Tensor that requires grad"  # what torch says where something goes o
 def answers(target: Target, x0: Tensor, keys: Sequence[Key]) -> Iterator[tuple[Part, list[Entry]]]:
     """Rewards of at most `decode_batch` clean latents, in parts as they come, with what is written of each row.
 
-    What the book of the target holds already is not scored again, unless a gradient is wanted.
+    What the book of the target holds already is not scored again, unless a gradient is wanted. Where there is no book,
+    only failures are told one by one.
     """
     account, policy, n = target.account, target.on_error, len(x0)
-    known = {} if target.gradients else account.known(keys)
+    known = {} if target.gradients or account.book is None else account.known(keys)
     if known:
         held = [i for i in range(n) if keys[i] in known]
         found = [known[keys[i]] for i in held]
         account.settle(found, policy.limit, known=True)
         policy.settle([e.failure for e in found if e.reason is not None])
         yield recalled(held, found), found
-    rows = [i for i in range(n) if keys[i] not in known]
+    rows = [i for i in range(n) if keys[i] not in known] if known else list(range(n))
     if not rows:
         return
-    account.pending([keys[i] for i in rows])
+    if account.book is not None:
+        account.pending([keys[i] for i in rows])
     new = x0 if len(rows) == n else x0[rows]
     where = "reward"
     prints: list[bytes | None] = [None] * len(rows)
@@ -69,18 +71,23 @@ def answers(target: Target, x0: Tensor, keys: Sequence[Key]) -> Iterator[tuple[P
         if lost and all(UNTRACED in r for r in reasons.values()):
             account.meter.rewards += part.calls * len(part.rows)
             raise RewardError(f"The {where} has no gradient: use a method that needs none, such as Elites.")
-        entries = [
-            Entry(
-                keys[rows[i]],
-                value,
-                reasons.get(i),
-                part.calls,
-                digest=prints[i],
-                terms={name: v[k] for name, v in part.terms.items()},
-                latent=new[i].detach().float().cpu().numpy().tobytes() if i in reasons else None,
-            )
-            for k, (i, value) in enumerate(zip(part.rows, part.values.tolist(), strict=True))
-        ]
+        entries, values = [], part.values.tolist()
+        for k, i in enumerate(part.rows):
+            if account.book is not None or i in reasons:
+                entries.append(
+                    Entry(
+                        keys[rows[i]],
+                        values[k],
+                        reasons.get(i),
+                        part.calls,
+                        digest=prints[i],
+                        terms={name: v[k] for name, v in part.terms.items()},
+                        latent=new[i].detach().float().cpu().numpy().tobytes() if i in reasons else None,
+                    )
+                )
+        if rest := len(values) - len(entries):
+            plain = [k for k, i in enumerate(part.rows) if i not in reasons] if part.terms else []
+            account.count(rest, rest * part.calls, {name: [v[k] for k in plain] for name, v in part.terms.items()})
         account.settle(entries, policy.limit)
         policy.settle([e.failure for e in entries if e.reason is not None])
         part.rows, part.reasons = [rows[i] for i in part.rows], {rows[i]: r for i, r in reasons.items()}

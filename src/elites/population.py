@@ -47,7 +47,7 @@ def drawn(
         WorkerError: if a worker cannot be built, or fails otherwise than by a reward.
         RewardError: if more of the step fails than the policy allows.
     """
-    law = Law(search, state, stream, target.walk, keep, target.account.book is not None)
+    law = Law(search, state, stream, target.walk, keep)
     each, inner = target.cost, target.walk.scores(target.prior)
     best: list[tuple[float, int, int]] = []  # (reward, -candidate, worker)
     rewards = _worst(n)
@@ -116,11 +116,10 @@ def alone(target: Target, search: Asker, state: Any, stream: Stream, n: int, kee
 def scored(target: Target, pool: Pool, x0: Tensor, stream: Stream, ids: Sequence[Id]) -> Tensor:
     """Rewards `(B,)` of clean latents, which travel to the workers; -inf for failures."""
     rewards = _worst(len(x0))
-    written = target.account.book is not None
     with pool.crew(_workplace(pool)) as crew:
 
         def call(worker: int, rows: list[int]) -> tuple[Any, ...]:
-            return ("score", written, rows, wire(x0[rows]))
+            return ("score", rows, wire(x0[rows]))
 
         settled = _settled(target, pool, crew, stream, ids, call, target.decode_batch, lambda i: _bytes(x0[i]))
         for _, i, value in settled:
@@ -130,11 +129,10 @@ def scored(target: Target, pool: Pool, x0: Tensor, stream: Stream, ids: Sequence
 
 def rescored(target: Target, pool: Pool, x0: Tensor, keys: Sequence[Key]) -> None:
     """Score clean latents `(B, *shape)` by workers once more, and write the answers down under these keys."""
-    written = target.account.book is not None
     with pool.crew(_workplace(pool)) as crew:
 
         def call(worker: int, rows: list[int]) -> tuple[Any, ...]:
-            return ("score", written, rows, wire(x0[rows]))
+            return ("score", rows, wire(x0[rows]))
 
         for _ in _ended(target, pool, crew, _Given(keys), call, target.decode_batch, lambda i: _bytes(x0[i])):
             pass

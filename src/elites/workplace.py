@@ -55,15 +55,14 @@ class Law:
         search, state, stream: what draws the noise.
         walk: from noise to object.
         keep: candidates that a worker keeps.
-        written: whether the driver keeps a book, and wants digests.
     """
 
-    def __init__(self, search: Asker, state: Any, stream: Stream, walk: Walk, keep: int, written: bool) -> None:
+    def __init__(self, search: Asker, state: Any, stream: Stream, walk: Walk, keep: int) -> None:
         tensors: dict[str, Tensor] = {}
         text = json.dumps(pack(state, "state", tensors))
         self.state = (text, save({name: v.clone() for name, v in tensors.items()}))
         self.version, self.search, self.stream, self.walk = next(_versions), search, stream, walk
-        self.keep, self.written = keep, written
+        self.keep = keep
 
     def opened(self, target: Target) -> Any:
         """The state again."""
@@ -72,7 +71,7 @@ class Law:
 
 
 class _Blank:
-    """The book of a worker: the driver keeps the real one, and wants digests."""
+    """The book of a worker, for which digests are made: the driver keeps the real one."""
 
     def begin(self, step: int) -> None: ...
 
@@ -90,7 +89,7 @@ class Workplace:
     """A worker's target as a server of calls.
 
         ("draw", law or None, ids)                      candidates of a law; without one, of the law it has
-        ("score", written, rows, latents)               clean latents, to decode and score
+        ("score", rows, latents)                        clean latents, to decode and score
         ("best", version, ids)                          latents of the best that it made of a law
 
     Answers are lists of (row, (reward, digest, and what else there is)), or of (id, latent); the rows of a
@@ -127,14 +126,13 @@ class Workplace:
             else:
                 yield from self._draw(call[1], call[2])
 
-    def _fresh(self, target: Target, written: bool) -> Target:
+    def _fresh(self, target: Target) -> Target:
         target.account = Account()  # the driver counts
-        if written:
-            target.account.book = _Blank()
+        target.account.book = _Blank()
         return target
 
-    def _score(self, written: bool, rows: list[int], sent: tuple[bytes, str]) -> Iterator[list[tuple[Any, Any]]]:
-        target, began, x = self._fresh(self.target, written), time.perf_counter(), unwire(sent)
+    def _score(self, rows: list[int], sent: tuple[bytes, str]) -> Iterator[list[tuple[Any, Any]]]:
+        target, began, x = self._fresh(self.target), time.perf_counter(), unwire(sent)
         at = {i: k for k, i in enumerate(rows)}
         for batch, _, part, entries in while_drawing(target, lambda few: x[[at[i] for i in few]], Stream(0), rows):
             yield [(batch[k], _sent(e)) for k, e in zip(part.rows, entries, strict=True)]
@@ -145,7 +143,7 @@ class Workplace:
             self.law, self.state, self.kept = law, law.opened(self.target), []
         law = self.law
         assert law is not None
-        target = self._fresh(self.target.with_walk(law.walk), law.written)
+        target = self._fresh(self.target.with_walk(law.walk))
         network, began = 0.0, time.perf_counter()
 
         def draw(batch: list[Any]) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..stream import Id, Stream
 from ..target import Target
 from ..templates import KEEP
-from ..types import Info, InputError, Meter, Method
+from ..types import Info, InputError, Meter, Method, Samples
 from .ascent import NoiseAscent
 from .elites import Elites
 from .fidelity import FewSteps
@@ -168,21 +168,24 @@ class Auto:
     def _look_without(self, target: Target, state: AutoState, stream: Stream) -> tuple[AutoState, Info]:
         """The first step of `Elites`, with the noise of the reward and the share of its time."""
         plain, ids = state.inside["plain"], range(self.population)
+        z = self._plain.ask(plain, stream, ids)
         began = time.perf_counter()
-        samples = target.evaluate(self._plain.ask(plain, stream, ids), stream, ids)
-        took = time.perf_counter() - began
+        x = target.generate(z, stream, ids)
+        walked = time.perf_counter()
+        samples = Samples(x, target.score(x, stream, ids), torch.tensor([stream.key(i) for i in ids]), z)
+        ended = time.perf_counter()
         plain = self._plain.tell(plain, ids, samples.reward, stream)
-        again, times = [], []
+        again, times = [], [ended - walked]
         for i in ids[: self._twice]:  # one by one, and the shortest counts: others may be using the machine
-            began = time.perf_counter()
+            clock = time.perf_counter()
             again.append(_unheard(target, partial(target.score, samples.x[i : i + 1], stream, [i])))
-            times.append(time.perf_counter() - began)
+            times.append((time.perf_counter() - clock) * self.population)
         good = samples.reward[torch.isfinite(samples.reward)].double()
         spread = float(good.std(correction=0)) if len(good) else 0.0
         off = (torch.cat(again) - samples.reward[: self._twice]).double()
         off = off[torch.isfinite(off)]
         noise = float(off.square().mean().sqrt() / (math.sqrt(2) * spread)) if len(off) and spread > 0 else 0.0
-        cheap = "long walk" in state.inside and min(times) * self.population < COSTLY * took
+        cheap = "long walk" in state.inside and min(times) < COSTLY * (ended - began)
         picked = "noisy" if noise > NOISY else "long walk" if cheap else "plain"
         after = AutoState(picked, noise, cheap, state.inside | {"plain": plain})
         return after, Info(samples=samples.top(KEEP), rewards=samples.reward)
