@@ -23,6 +23,7 @@ from elites.account import Entry
 from elites.parallel import Processes
 from elites.parallel.dispatch import spread
 from elites.priors import mixture
+from elites.types import Meter
 
 __all__ = ["clusters", "summary"]
 
@@ -90,7 +91,7 @@ def simulated(workers: int, seconds: float, each: int, charge: float, message: f
         crew.left = time.perf_counter()
         stream = el.Stream(seed)
         call = lambda worker, ids: (worker, ids)
-        settled = population._settled(ours, pool, crew, stream, range(n), call, 1, lambda i: b"", 1)
+        settled = population._settled(ours, pool, crew, stream, range(n), call, 1, lambda i: b"", Meter(nfe=1))
         for _, _, value in settled:
             rewards.append(value)
             if len(rewards) == int(0.95 * n):  # what comes later waits for stragglers and time-outs

@@ -7,15 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import workers
 from elsewhere import alive, gone
-from helpers import Climber, assert_same, bits
+from helpers import Climber, bits
+from workers import pooled, same
 
 from elites import (
     AskTell,
@@ -34,17 +33,6 @@ from elites.scoring import Raise
 
 SMALL = Budget(steps=4)
 FEW = Budget(steps=3)
-
-
-def same(got, want):
-    """Equal to the bit but for clocks, and for the order in which failures were met."""
-    assert Counter(got.failures) == Counter(want.failures)
-    assert_same(replace(got, failures=[]), replace(want, failures=[]))
-
-
-def pooled(target, pool):
-    target.pool = pool
-    return target
 
 
 @pytest.fixture(scope="module")

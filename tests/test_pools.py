@@ -1,14 +1,14 @@
 """Workers change nothing but the time, and what happens to them is no failure of a run."""
 
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 
 import pytest
 import workers
-from helpers import PRIORS, assert_same, half_nan
+from helpers import PRIORS, half_nan
 from methods import METHODS
+from workers import pooled, same
 
 from elites import (
     Budget,
@@ -18,21 +18,11 @@ from elites import (
     Search,
     run,
 )
+from elites.ledger import read
 from elites.parallel import Processes, Threads
 
 SMALL = Budget(steps=4)
 FEW = Budget(steps=3)
-
-
-def same(got, want):
-    """Equal to the bit but for clocks, and for the order in which failures were met."""
-    assert Counter(got.failures) == Counter(want.failures)
-    assert_same(replace(got, failures=[]), replace(want, failures=[]))
-
-
-def pooled(target, pool):
-    target.pool = pool
-    return target
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +112,20 @@ def test_at_most_64_bytes_travel_for_a_candidate(written, singly, monkeypatch, t
             monkeypatch.undo()
     each = (totals[1] - totals[0]) / 2000
     assert 8 < each <= 64
+
+
+def written(folder):
+    """The ledger of a run, but for clocks, and for the network calls that only the driver of workers writes down."""
+    return [{k: v for k, v in row.items() if k not in ("ended", "nfe")} for row in read(folder / "ledger.sqlite")]
+
+
+def test_what_walks_ask_in_workers_is_counted_listed_and_written(tmp_path):
+    want = run(RandomSearch(12), workers.guided(), FEW, probe=None, on=[Checkpoint(tmp_path / "here")])
+    assert len(want.failures) > len({(f.step, f.candidate) for f in want.failures}) > 0
+    with Processes(2, workers.guided) as pool:
+        got = run(
+            RandomSearch(12), pooled(workers.guided(), pool), FEW, probe=None, on=[Checkpoint(tmp_path / "there")]
+        )
+    same(got, want)
+    assert written(tmp_path / "there") == written(tmp_path / "here")
+    assert len(written(tmp_path / "here")) == want.meter.rewards

@@ -92,7 +92,7 @@ class Account:
         self.failures: list[Failure] = []
         self.book: Book | None = None
         self.lock = threading.RLock()
-        self._step = 0
+        self.at = 0  # the step of the run
         self._seen: dict[tuple[int, int, int], array[int]] = {}
         self._terms: dict[str, tuple[list[float], int]] = {}
         self._sparse: Counter[tuple[int, ...]] = Counter()
@@ -112,7 +112,7 @@ class Account:
     def begin(self, step: int, expected: int | None) -> None:
         """A step of the run begins, which scores at most about `expected` objects; `None` if the run has ended."""
         with self.lock:
-            self._step, self._seen, self._terms = step, {}, {}
+            self.at, self._seen, self._terms = step, {}, {}
             self._sparse.clear()
             if self._scored >= FEW or expected is None:
                 self._scored, self._reasons = 0, Counter()
@@ -123,7 +123,7 @@ class Account:
     def keys(self, stream: Stream, ids: Sequence[Id]) -> Sequence[Key]:
         """Keys of candidates that are about to be scored; where nothing is written down, repeats are not counted."""
         if self.book is None:
-            return _Unwritten(self._step, stream, ids)
+            return _Unwritten(self.at, stream, ids)
         with self.lock:
             return [self._key(stream, *stream.key(i)) for i in ids]
 
@@ -139,7 +139,7 @@ class Account:
                 seen.frombytes(bytes(seen.itemsize * (candidate + 1 - len(seen))))  # four bytes a candidate
             seen[candidate] += 1
             again = seen[candidate] - 1
-        return (self._step, *name[:2], int(candidate), stream.draw, again)
+        return (self.at, *name[:2], int(candidate), stream.draw, again)
 
     def known(self, keys: Sequence[Key]) -> dict[Key, Entry]:
         """What the book holds of these keys."""
@@ -171,7 +171,7 @@ class Account:
                     self.book.flush()
                 what = "; ".join(f"{reason} ({n})" for reason, n in self._reasons.most_common(3))
                 raise RewardError(
-                    f"{failed} of {most} objects of step {self._step} have failed, more than the limit "
+                    f"{failed} of {most} objects of step {self.at} have failed, more than the limit "
                     f"of {limit:.0%}: {what}. Mend the reward and let 'elites retry' evaluate them again, or give "
                     "on_error another limit."
                 )

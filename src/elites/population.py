@@ -21,7 +21,7 @@ from .parallel.crew import ANSWER, DONE, LOST, RAISED, Crew
 from .parallel.dispatch import Failed, spread
 from .parallel.pools import Pool
 from .stream import Id, Stream
-from .types import InputError, Samples
+from .types import InputError, Meter, Samples
 from .workplace import Asker, Law, Workplace, heard, same, unwire, wire
 
 if TYPE_CHECKING:
@@ -64,11 +64,10 @@ def drawn(
                 return None
             return _bytes(_apart(target).generate(search.ask(state, stream, [i]), stream, [i])[0])
 
-        for worker, i, value in _settled(target, pool, crew, stream, range(n), call, target.batch, latent, each.nfe):
+        for worker, i, value in _settled(target, pool, crew, stream, range(n), call, target.batch, latent, each):
             rewards[i] = value
             target.meter.nfe += each.nfe
             target.meter.grads += each.grads
-            target.meter.rewards += inner
             if value > -torch.inf:
                 (heapq.heappush if len(best) < keep else heapq.heappushpop)(best, (value, -i, worker))
         best.sort(reverse=True)
@@ -206,10 +205,10 @@ def _settled(
     call: Callable[[int, list[int]], Any],
     batch: int,
     latent: Callable[[int], bytes | None],
-    nfe: int | None = None,
+    each: Meter | None = None,
 ) -> Iterator[tuple[int, int, float]]:
     """(Worker, row, reward) as answers come, each counted and written down; worker -1 where the book knew."""
-    yield from _ended(target, pool, crew, _Unknown(target, stream, ids), call, batch, latent, nfe)
+    yield from _ended(target, pool, crew, _Unknown(target, stream, ids), call, batch, latent, each)
 
 
 def _ended(
@@ -220,9 +219,10 @@ def _ended(
     call: Callable[[int, list[int]], Any],
     batch: int,
     latent: Callable[[int], bytes | None],
-    nfe: int | None = None,
+    each: Meter | None = None,
 ) -> Iterator[tuple[int, int, float]]:
     account, policy, us = target.account, target.on_error, same(target)
+    nfe, inner = (None, 0) if each is None else (each.nfe, target.walk.scores(target.prior))
     for worker, said in spread(crew, source, call, pool.rules(policy.again), batch):
         for about in crew.about:
             if about is not None and about["target"] != us:
@@ -230,17 +230,22 @@ def _ended(
                     f"The factory of the pool makes a target with {about['target']}, and this one has {us}: let it "
                     "return the same target."
                 )
-        entries = []
+        entries, ends = [], []
         for row, answer in said:
             key = source.keys.pop(row)
             if isinstance(answer, Failed):
-                entries.append(Entry(key, float("-inf"), answer.reason, answer.tries, nfe, latent=latent(row)))
+                told = [Entry(key, float("-inf"), answer.reason, answer.tries, nfe, latent=latent(row))]
+                account.meter.rewards += inner  # what its walk asked, of which nothing was heard
             else:
-                entries.append(heard(answer, key, nfe))
+                told = heard(answer, key, nfe)
+            entries += told
+            ends.append((worker, row, told[-1].value))
         account.settle(entries, policy.limit)
         policy.settle([e.failure for e in entries if e.reason is not None])
-        yield from ((worker, row, e.value) for (row, _), e in zip(said, entries, strict=True))
-    yield from ((-1, row, value) for row, value in source.recalled)
+        yield from ends
+    for row, value in source.recalled:
+        account.meter.rewards += inner
+        yield -1, row, value
     account.flush()
 
 

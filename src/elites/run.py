@@ -37,6 +37,14 @@ class Around(Protocol):
         """Entered before the first network call, left whatever happens."""
 
 
+@runtime_checkable
+class Ender(Protocol):
+    """A subscriber that may end the run, such as an alarm."""
+
+    def ends(self) -> str:
+        """Asked after each event: why the run is to end, or nothing to go on."""
+
+
 @dataclass(frozen=True)
 class Final:
     """Decode the `top` best noises again with another walk, usually one of more steps, and score them.
@@ -237,6 +245,7 @@ def _run(
             stopped = end.value
             break
         tell(event)
+        stopped = next((why for s in on if isinstance(s, Ender) and (why := s.ends())), "")
         if stop is not None and stop():
             stopped = "interrupted"
     best = event.best

@@ -25,6 +25,7 @@ __all__ = ["Part", "Policy", "Raise", "Retry", "RewardError", "Worst", "score"]
 
 
 BROKEN = ValueError("the object is not finite")
+MOST = float(np.finfo(np.float32).max)
 
 
 class Policy(Protocol):
@@ -187,21 +188,25 @@ def _once(reward: Reward, view: Callable[[Any], Any], latents: Any, n: int) -> I
                 left.discard(i)
                 yield _numbers([BROKEN], [i])
             for k, answer in reward.each(objects if len(sound) == n else _take(objects, sound)) if sound else ():
-                if sound[k] in left:
-                    left.discard(sound[k])
-                    yield _numbers([answer], [sound[k]])
+                row = sound[k]
+                if row in left:
+                    left.discard(row)
+                    plain = type(answer) is float and -MOST <= answer <= MOST
+                    yield (
+                        Part([row], torch.tensor([answer], dtype=torch.float32, device="cpu"))
+                        if plain
+                        else _numbers([answer], [row])
+                    )
             if left:
                 yield _numbers([ValueError("it gave no answer")] * len(left), sorted(left))
             return
         out = _awaited(reward(objects))
-        terms: dict[str, Any] = {}
-        if isinstance(out, Scored):
-            out, terms = out.values, dict(out.terms)
+        told, terms = (out.values, out.terms) if isinstance(out, Scored) else (out, {})
         if all(broken):  # the reward of one object may be a bare number
-            out = [BROKEN] * n
-        elif any(broken) and hasattr(out, "__len__") and len(out) == n:
-            out = [BROKEN if bad else value for bad, value in zip(broken, out, strict=True)]
-        yield _numbers(out, list(range(n)), terms)
+            told = [BROKEN] * n
+        elif any(broken) and hasattr(told, "__len__") and len(told) == n:
+            told = [BROKEN if bad else value for bad, value in zip(broken, told, strict=True)]
+        yield _numbers(Scored(told, terms), list(range(n)))
     except torch.OutOfMemoryError:
         raise  # the target halves the batch
     except (Exception, SystemExit) as error:  # a user's code may raise anything, and a simulator's main() exits
@@ -246,15 +251,7 @@ def _broken(objects: Any, n: int) -> list[bool]:
     return [False] * n if bool(finite.all()) else (~finite).tolist()
 
 
-def _numbers(out: Any, rows: list[int], terms: dict[str, Any] | None = None) -> Part:
+def _numbers(out: Any, rows: list[int]) -> Part:
     """What a reward returned for `rows`, with a reason for each row that is no number."""
-    n = len(rows)
-    values, reasons, parts = readings(out, n)
-    if not torch.isfinite(values).all():
-        for i in range(n):
-            if not torch.isfinite(values[i]):
-                reasons.setdefault(i, "it is NaN" if values[i].isnan() else "it is infinite")
-    for name, part in (terms or {}).items():
-        numbers, wrong, _ = readings(part, n)
-        parts[name] = [float("nan") if i in wrong else float(v) for i, v in enumerate(numbers.detach())]
+    values, reasons, parts = readings(out, len(rows))
     return Part(rows, values, {rows[i]: reason for i, reason in reasons.items()}, terms=parts)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .types import InputError
 
-__all__ = ["Id", "Purpose", "Stream"]
+__all__ = ["INNER", "Id", "Purpose", "Stream"]
 
 Id = int | tuple[int, int]  # a candidate of the stream's step, or (step, candidate) of any step
 
@@ -37,6 +37,9 @@ class Purpose(IntEnum):
     DATA = 3  # exact samples of a known law
     TRAIN = 4  # rows and noise of a network's updates
     CHECK = 5  # measurements of a tuned network
+
+
+INNER = 1000  # added to the purpose in the key of an evaluation that a walk asks for on its way
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .evaluation import rewards
 from .levels import trainable
 from .population import Asker, alone, drawn, scored
 from .scoring import Policy, Worst
-from .stream import Id, Stream
+from .stream import INNER, Id, Stream
 from .types import Failure, InputError, Meter, Prior, Reward, Samples
 
 if TYPE_CHECKING:
@@ -78,10 +78,12 @@ class Target:
         self.pool = pool
         self.account = Account()
         self.gradients = False
+        self.walking = False
+        self._asked = batch  # floats depend on it, so it is what a run is known by, also after a halving
 
     def __repr__(self) -> str:
         name = getattr(self.reward, "__qualname__", None) or repr(self.reward)
-        return f"Target({self.prior!r}, {name}, walk={self.walk!r}, batch={self.batch}, on_error={self.on_error!r})"
+        return f"Target({self.prior!r}, {name}, walk={self.walk!r}, batch={self._asked}, on_error={self.on_error!r})"
 
     def with_walk(self, walk: Walk) -> Target:
         """The same target, meter and failures, with another walk."""
@@ -109,7 +111,7 @@ class Target:
             on_error=self.on_error,
             pool=self.pool if prior is self.prior else None,  # workers have the prior that they built
         )
-        other.account = self.account
+        other.account, other.walking, other._asked = self.account, self.walking, self._asked
         return other
 
     @property
@@ -162,14 +164,18 @@ class Target:
         if tuple(z.shape) != (len(ids), *self.prior.shape):
             want = (len(ids), *self.prior.shape)
             raise InputError(f"The noise has shape {tuple(z.shape)}: the prior needs {want}.")
-        with self.mode():
-            return torch.cat(
-                self._each(
-                    "batch",
-                    len(z),
-                    lambda rows: self.walk.solve(self, z[rows], stream, ids[rows], recompute=recompute),
+        outer, self.walking = self.walking, True
+        try:
+            with self.mode():
+                return torch.cat(
+                    self._each(
+                        "batch",
+                        len(z),
+                        lambda rows: self.walk.solve(self, z[rows], stream, ids[rows], recompute=recompute),
+                    )
                 )
-            )
+        finally:
+            self.walking = outer
 
     def score(self, x0: Tensor, stream: Stream, ids: Sequence[Id]) -> Tensor:
         """Rewards `(B,)` float32 on the CPU of clean latents; -inf for failures, which are listed under their keys.
@@ -178,6 +184,8 @@ class Target:
         again, unless a gradient is wanted.
         """
 
+        if self.walking:
+            stream = stream.at(purpose=stream.purpose + INNER)
         if self.pool is not None and not self.gradients:
             return scored(self, self.pool, x0, stream, ids)
 

@@ -28,6 +28,7 @@ __all__ = [
     "Meter",
     "Method",
     "Prior",
+    "Reading",
     "Result",
     "Reward",
     "Samples",
@@ -258,7 +259,8 @@ class Setup:
 class Event:
     """What subscribers see after the probe (step 0), after each step, and once more with the result.
 
-    A subscriber may add columns to `row`, the line of the history; nothing else in an event is to be changed.
+    A subscriber may add columns to `row`, the line of the history, and readings to the evidence of the result; nothing
+    else in an event is to be changed.
     """
 
     setup: Setup
@@ -270,6 +272,25 @@ class Event:
     row: dict[str, float]
     failures: list[Failure]
     result: Result | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One number that says how real the winners of a run are, beside what prior samples show.
+
+    Attributes:
+        name: of what was read, such as "typicality".
+        value: the number.
+        quantile: the share of prior samples that look less real by it, from 0 to 1; NaN if none were read.
+        says: one sentence that needs no manual.
+        warns: whether prior samples hardly ever look so unreal.
+    """
+
+    name: str
+    value: float
+    quantile: float
+    says: str
+    warns: bool = False
 
 
 @dataclass
@@ -286,6 +307,7 @@ class Result:
         seed: with the study, it repeats the run.
         versions: of Python, elites, torch and NumPy.
         state: the last state of the method.
+        evidence: what subscribers read of the winners.
     """
 
     best: Samples
@@ -297,3 +319,4 @@ class Result:
     seed: int
     versions: dict[str, str]
     state: Any
+    evidence: list[Reading] = field(default_factory=list)

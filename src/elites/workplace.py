@@ -24,7 +24,7 @@ from .answers import Streaming
 from .evaluation import while_drawing
 from .packing import pack, unpack
 from .scoring import Raise, Worst
-from .stream import Stream
+from .stream import INNER, Stream
 
 if TYPE_CHECKING:
     from .target import Target
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Asker", "Law", "Workplace", "heard", "same", "unwire", "wire"]
 
-PLAIN = (1, None, None, None)  # one call, no terms, no failure
+PLAIN = (1, None, None, None, None)  # one call, no terms, no failure, nothing asked on the way
 PACKED = struct.Struct("<f16s")  # a reward and a digest
 
 _versions = itertools.count(1)
@@ -70,8 +70,11 @@ class Law:
         return unpack(json.loads(text), self.search.init(target, Stream(self.stream.seed)), load(tensors))
 
 
-class _Blank:
-    """The book of a worker, for which digests are made: the driver keeps the real one."""
+class _Notes:
+    """The book of a worker: digests are made, and what walks ask on their way is kept until the driver writes it."""
+
+    def __init__(self) -> None:
+        self.inner: dict[int, list[Entry]] = {}  # by candidate
 
     def begin(self, step: int) -> None: ...
 
@@ -80,7 +83,10 @@ class _Blank:
 
     def pending(self, keys: Sequence[Key]) -> None: ...
 
-    def settle(self, entries: Iterable[Entry]) -> None: ...
+    def settle(self, entries: Iterable[Entry]) -> None:
+        for e in entries:
+            if e.key[1] >= INNER:
+                self.inner.setdefault(e.key[3], []).append(e)
 
     def flush(self) -> None: ...
 
@@ -108,6 +114,7 @@ class Workplace:
         self.law: Law | None = None
         self.state: Any = None
         self.kept: list[tuple[float, int, Tensor]] = []
+        self.notes = _Notes()
 
     @property
     def about(self) -> dict[str, Any]:
@@ -128,7 +135,7 @@ class Workplace:
 
     def _fresh(self, target: Target) -> Target:
         target.account = Account()  # the driver counts
-        target.account.book = _Blank()
+        target.account.book = self.notes = _Notes()
         return target
 
     def _score(self, rows: list[int], sent: tuple[bytes, str]) -> Iterator[list[tuple[Any, Any]]]:
@@ -158,7 +165,8 @@ class Workplace:
                 if e.reason is None:
                     item = (e.value, -batch[k], x[k].clone())
                     (heapq.heappush if len(self.kept) < law.keep else heapq.heappushpop)(self.kept, item)
-            yield [(batch[k], _sent(e)) for k, e in zip(part.rows, entries, strict=True)]
+            asked = self.notes.inner
+            yield [(batch[k], _sent(e, asked.pop(batch[k], ()))) for k, e in zip(part.rows, entries, strict=True)]
         self._took(network, time.perf_counter() - began - network, len(ids))
 
     def _took(self, network: float, reward: float, n: int) -> None:
@@ -173,16 +181,24 @@ def same(target: Target) -> str:
     return described((target.prior, name))
 
 
-def _sent(entry: Entry) -> bytes | tuple[Any, ...]:
-    """What travels of an answer, besides its row; mostly a float32 and a digest, in 20 bytes."""
-    said = (entry.value, entry.digest, entry.calls, dict(entry.terms) or None, entry.reason, entry.latent)
+def _sent(entry: Entry, asked: Sequence[Entry] = ()) -> bytes | tuple[Any, ...]:
+    """What travels of an answer, besides its row; mostly a float32 and a digest, in 20 bytes.
+
+    Arguments:
+        entry: of the object.
+        asked: what its walk asked on the way.
+    """
+    terms, inner = dict(entry.terms) or None, [(e.key[1:], _sent(e)) for e in asked] or None
+    said = (entry.value, entry.digest, entry.calls, terms, entry.reason, entry.latent, inner)
     return PACKED.pack(entry.value, entry.digest) if entry.digest and said[2:] == PLAIN else said
 
 
-def heard(said: bytes | tuple[Any, ...], key: Key, nfe: int | None) -> Entry:
-    """What is written of an answer that has travelled."""
-    value, digest, calls, terms, reason, latent = (*PACKED.unpack(said), *PLAIN) if isinstance(said, bytes) else said
-    return Entry(key, value, reason, calls, nfe, digest, terms or {}, latent)
+def heard(said: bytes | tuple[Any, ...], key: Key, nfe: int | None) -> list[Entry]:
+    """What is written of an answer that has travelled: what the walk asked on its way, and the answer."""
+    full = (*PACKED.unpack(said), *PLAIN) if isinstance(said, bytes) else said
+    value, digest, calls, terms, reason, latent, inner = full
+    asked = [entry for rest, each in inner or () for entry in heard(each, (key[0], *rest), None)]
+    return [*asked, Entry(key, value, reason, calls, nfe, digest, terms or {}, latent)]
 
 
 def wire(x: Tensor) -> tuple[bytes, str]:

@@ -111,6 +111,7 @@ class Checkpoint:
             "rewards": result.meter.rewards,
             "failures": len(result.failures),
             "seconds": result.meter.seconds,
+            "evidence": [{k: v if v == v else None for k, v in vars(r).items()} for r in result.evidence],
         }
         write(path / "result.json", json.dumps(summary, indent=1).encode())
 
