@@ -2,7 +2,8 @@
 
 Workers, their delays and their faults are simulated (`benchmarks.cluster`); handing out, listening, replacing, and
 writing down what was answered are not. On the clock of the simulation the driver's own work takes the processor time
-that it takes here, and each message that of a pipe. The same step for a driver that costs nothing is what to compare with.
+that it takes here, and each message that of a pipe. The same step for a driver that costs nothing is what to compare
+with.
 """
 
 import statistics
