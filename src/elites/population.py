@@ -224,12 +224,12 @@ def _ended(
     account, policy, us = target.account, target.on_error, same(target)
     nfe, inner = (None, 0) if each is None else (each.nfe, target.walk.scores(target.prior))
     for worker, said in spread(crew, source, call, pool.rules(policy.again), batch):
-        for about in crew.about:
-            if about is not None and about["target"] != us:
-                raise InputError(
-                    f"The factory of the pool makes a target with {about['target']}, and this one has {us}: let it "
-                    "return the same target."
-                )
+        about = crew.about[worker] if worker >= 0 else None
+        if about is not None and about["target"] != us:
+            raise InputError(
+                f"The factory of the pool makes a target with {about['target']}, and this one has {us}: let it "
+                "return the same target."
+            )
         entries, ends = [], []
         for row, answer in said:
             key = source.keys.pop(row)
