@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..types import Event, InputError, Setup
+from .laws import beta_tails
 
 __all__ = ["Typicality", "whiteness"]
 
@@ -131,24 +132,8 @@ def _norm(energy: Tensor, k: int) -> Tensor:
 
 
 def _share(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Two-sided p-value of x ~ Beta(a, b), by the continued fraction of the incomplete beta function (Lentz)."""
-    a, b = a.expand_as(x), b.expand_as(x)
-    upper = x > a / (a + b)  # the tail that x is in is computed, not one minus the other
-    a, b, x = torch.where(upper, b, a), torch.where(upper, a, b), torch.where(upper, 1 - x, x)
-    front = a * x.log() + b * torch.log1p(-x) + torch.lgamma(a + b) - torch.lgamma(a) - torch.lgamma(b)
-    c, d = torch.ones_like(x), 1 / (1 - (a + b) * x / (a + 1))
-    value = d
-    for m in range(1, 2000):
-        before = value
-        for step in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d, c = 1 / (1 + step * d), 1 + step / c
-            value = value * d * c
-        if torch.allclose(value, before, rtol=1e-12, atol=0, equal_nan=True):
-            break
-    tail = front.exp() * value / a
+    """Two-sided p-value of x ~ Beta(a, b)."""
+    tail, _ = beta_tails(x, a, b)
     return 2 * torch.minimum(tail, 1 - tail).clamp(min=0)
 
 
