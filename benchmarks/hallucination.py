@@ -83,6 +83,37 @@ class Net(nn.Module):
         return self.leave(h)
 
 
+class Tabulated:
+    """A network of one number, read off at `SIZE` points of each level, and linear between them."""
+
+    SIZE = 1 << 14
+
+    def __init__(self, net: Net, low: float, high: float) -> None:
+        self.net, self.low, self.step = net, low, (high - low) / (self.SIZE - 1)
+        points = torch.linspace(low, high, self.SIZE)[:, None]
+        with torch.no_grad():
+            self.rows = [self._ask(points, torch.tensor(float(t))) for t in range(STEPS)]
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        row, at = self.rows[int(t[0])], (x[:, 0] - self.low) / self.step
+        left = at.long().clamp(0, self.SIZE - 2)
+        return torch.lerp(row[left], row[left + 1], at - left)[:, None]
+
+    def error(self, draws: torch.Generator) -> float:
+        """The largest difference from the network at random points."""
+        x = self.low + (self.high - self.low) * torch.rand(2048, 1, generator=draws)
+        levels = [torch.tensor(float(t)) for t in range(0, STEPS, 7)]
+        with torch.no_grad():
+            return max(float((self._ask(x, t) - self(x, t[None])[:, 0]).abs().max()) for t in levels)
+
+    @property
+    def high(self) -> float:
+        return self.low + self.step * (self.SIZE - 1)
+
+    def _ask(self, x: Tensor, t: Tensor) -> Tensor:
+        return torch.cat([self.net(part, t.expand(len(part)))[:, 0] for part in x.split(ROWS)])
+
+
 @dataclass(frozen=True)
 class Chunked:
     """Noise as of a `Stream`, but from one generator for a batch: a key for each of 60 million draws takes long."""
