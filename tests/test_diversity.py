@@ -49,7 +49,7 @@ def test_its_kernel_is_as_wide_as_the_reference_says():
 
 
 def test_mean_distance_of_normal_points_is_exact():
-    """Two points of N(0, I) on a line are 2 / sqrt(pi) apart on average; ten times as far where all is ten times larger."""
+    """Two points of N(0, I) on a line are 2 / sqrt(pi) apart on average, and ten times as far in tens."""
     diversity = Diversity(normal(2000, 1))
     assert diversity.unit == pytest.approx(2 / math.pi**0.5, rel=4 / 2000**0.5)
     assert diversity.distance(10 * normal(2000, 1, seed=1)) == pytest.approx(10, rel=6 / 2000**0.5)

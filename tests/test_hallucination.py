@@ -1,4 +1,4 @@
-"""Movement of the clean guess: exact on normal laws, and high between modes where the network makes a ramp of a jump."""
+"""Movement of the clean guess: exact on normal laws, and high between modes where a network makes a ramp of a jump."""
 
 import pytest
 import torch

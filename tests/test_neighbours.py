@@ -1,4 +1,4 @@
-"""Nearest neighbours: laws of uniform points, planted copies, and honest objects that are flagged no more than said."""
+"""Nearest neighbours: laws of uniform points, planted copies, and honest objects flagged no more than said."""
 
 import math
 
