@@ -54,6 +54,25 @@ class Subspace:
         mean = flat.mean(0)
         return Subspace(torch.linalg.svd(flat - mean, full_matrices=False).Vh[:rank].T, mean)
 
+    @staticmethod
+    def holding(data: Tensor, share: float = 0.95) -> Subspace:
+        """The fewest principal components of data `(n, *shape)` that hold a share of its variance.
+
+        Ratios `off` are then compared between objects: with prior samples or data that it was not fitted to, since
+        those that it was fitted to lie nearer to it.
+
+            space = Subspace.holding(some)
+            quantile(space.off(objects), space.off(others), higher=False)
+
+        Raises:
+            InputError: if the share is not between 0 and 1, or fewer than two objects differ.
+        """
+        flat = data.flatten(1).double()
+        if not 0 < share < 1 or len(flat) < 2 or not flat.var(0).sum() > 0:
+            raise InputError(f"{share} of the variance of {len(flat)} objects: give a share below 1, or more objects.")
+        held = torch.linalg.svdvals(flat - flat.mean(0)).square().cumsum(0)
+        return Subspace.fitted(data, 1 + int((held < share * held[-1]).sum()))
+
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The parts of x `(B, *shape)`, less the mean, on the subspace and off it, both `(B, d)`."""
         flat = x.flatten(1).to(self.basis)

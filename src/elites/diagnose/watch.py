@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..types import Event, Setup
 
-__all__ = ["DistanceToData", "Watch"]
+__all__ = ["Watch"]
 
 
 @dataclass
@@ -52,33 +51,3 @@ def _one(name: str, f: Callable[[Any], Any], objects: Any) -> float:
         reason = f"{type(error).__name__}: {error}"
     warnings.warn(f"{name!r} is missing for a step: {reason}.", stacklevel=4)
     return float("nan")
-
-
-@dataclass(frozen=True, eq=False)
-class DistanceToData:
-    """Distance to the nearest of the data, in units of what held-out data has: 1 is like real data.
-
-    Arguments:
-        data: objects of the kind that the prior learned, `(n, ...)`.
-        held_out: objects of the same kind that are not in `data`.
-        features: objects to features `(n, ...)`; the objects themselves by default.
-    """
-
-    data: Tensor = field(repr=False)
-    held_out: Tensor = field(repr=False)
-    features: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
-    unit: float = field(default=0.0, init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "unit", float(self._nearest(self.held_out).mean()))
-
-    def __call__(self, objects: Tensor) -> Tensor:
-        return self._nearest(objects) / self.unit
-
-    def _nearest(self, objects: Tensor) -> Tensor:
-        points, data = self._flat(objects), self._flat(self.data)
-        return torch.cdist(points, data, compute_mode="donot_use_mm_for_euclid_dist").min(1).values
-
-    def _flat(self, objects: Tensor) -> Tensor:
-        values = objects if self.features is None else self.features(objects)
-        return values.detach().flatten(1).float().cpu()
