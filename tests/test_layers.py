@@ -53,7 +53,8 @@ TOP = {  # may import everything, and nothing imports them
 MATHS = {"types", "stream", "schedule", "kernel", "levels", "resample"}
 LOOP = {"scoring", "target", "templates", "probe", "run"}
 ALLOWED = {
-    "types": set(),
+    "samples": set(),
+    "types": {"samples"},
     "stream": {"types"},
     "schedule": {"types"},
     "kernel": {"types", "schedule"},

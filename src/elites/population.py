@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .account import Account, Entry, Key
+from .account import Entry, Key
 from .evaluation import while_drawing
 from .parallel.crew import ANSWER, DONE, LOST, RAISED, Crew
 from .parallel.dispatch import Failed, spread
@@ -62,7 +62,7 @@ def drawn(
         def latent(i: int) -> bytes | None:
             if inner:  # the walk would ask the reward here for what was too much for a worker
                 return None
-            return _bytes(_apart(target).generate(search.ask(state, stream, [i]), stream, [i])[0])
+            return _bytes(target.apart().generate(search.ask(state, stream, [i]), stream, [i])[0])
 
         for worker, i, value in _settled(target, pool, crew, stream, range(n), call, target.batch, latent, each):
             rewards[i] = value
@@ -80,7 +80,7 @@ def drawn(
     z = search.ask(state, stream, ids)
     gone = [k for k, i in enumerate(ids) if i not in found]  # known from before, or made by a worker that is gone
     if gone:
-        again = _apart(target).generate(z[gone], stream, [ids[k] for k in gone])
+        again = target.apart().generate(z[gone], stream, [ids[k] for k in gone])
         found |= {ids[k]: x for k, x in zip(gone, again, strict=True)}
     x = torch.stack([found[i] for i in ids])
     keys = torch.tensor([stream.key(i) for i in ids], dtype=torch.int64)
@@ -277,10 +277,3 @@ def _worst(n: int) -> Tensor:
 
 def _bytes(x: Tensor) -> bytes:
     return x.detach().float().cpu().numpy().tobytes()
-
-
-def _apart(target: Target) -> Target:
-    """The same target without its pool, account and book, to draw again what was counted when a worker drew it."""
-    other = target.with_walk(target.walk)
-    other.account, other.pool = Account(), None
-    return other

@@ -8,8 +8,8 @@ everywhere alike.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -101,6 +101,12 @@ class Target:
         """
         return self.with_prior(trainable(self.prior).with_weights(weights))
 
+    def apart(self) -> Target:
+        """The same target in this process alone, with a meter of its own, no failures and no book."""
+        other = self.with_walk(self.walk)
+        other.account, other.pool = Account(), None
+        return other
+
     def _like(self, prior: Prior, walk: Walk) -> Target:
         other = Target(
             prior,
@@ -167,13 +173,11 @@ class Target:
         outer, self.walking = self.walking, True
         try:
             with self.mode():
-                return torch.cat(
-                    self._each(
-                        "batch",
-                        len(z),
-                        lambda rows: self.walk.solve(self, z[rows], stream, ids[rows], recompute=recompute),
-                    )
-                )
+
+                def call(rows: slice) -> Tensor:
+                    return self.walk.solve(self, z[rows], stream, ids[rows], recompute=recompute)
+
+                return torch.cat(self._each("batch", len(z), call))
         finally:
             self.walking = outer
 
@@ -265,15 +269,9 @@ class Target:
         self.meter.grads += len(leaf)
         return torch.autograd.grad(out, leaf, v.to(out), retain_graph=True)[0]
 
-    @contextmanager
-    def mode(self) -> Iterator[None]:
+    def mode(self) -> AbstractContextManager[None]:
         """Gradients on or off as the method asked, and the caller's mode restored, whatever happens inside."""
-        before = torch.is_grad_enabled()
-        torch.set_grad_enabled(self.gradients)
-        try:
-            yield
-        finally:
-            torch.set_grad_enabled(before)
+        return torch.set_grad_enabled(self.gradients)
 
     def halve(self, size: str) -> None:
         """Take half as many rows at a time after an out-of-memory error; raise it where that is no help."""

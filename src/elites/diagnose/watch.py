@@ -35,12 +35,12 @@ class Watch:
         if key != self._seen or event.setup is not self._setup:
             objects = event.setup.target.decode(event.best.x[:1])
             with torch.no_grad():
-                self._values = {name: _one(name, f, objects) for name, f in self.columns.items()}
+                self._values = {name: one(name, f, objects) for name, f in self.columns.items()}
             self._seen, self._setup = key, event.setup
         event.row.update(self._values)
 
 
-def _one(name: str, f: Callable[[Any], Any], objects: Any) -> float:
+def one(name: str, f: Callable[[Any], Any], objects: Any) -> float:
     """The number of one object; evidence that fails is NaN and a warning, and never ends the run."""
     try:
         value = torch.as_tensor(f(objects), dtype=torch.float64).reshape(-1)

@@ -1,0 +1,144 @@
+"""The subscriber that says how real the winner of a run is, and rings when its reward is being hacked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ..types import Event, Reading, Result, Samples, Setup
+from .alarm import Spending, unlike
+from .readings import Respect, read, respects
+from .reference import Reference
+from .typicality import whiteness
+from .watch import one
+
+__all__ = ["Evidence"]
+
+
+class Evidence:
+    """Subscriber that reads how real the winner is, beside prior samples, and rings the hacking alarm.
+
+        on=[Evidence(judge, DistanceToData(images, held_out)), StopWhen(alarmed)]
+
+    It adds the columns `judge`, `distance` and `white` to the history, `alarm` (1 from the step at which it rang) and
+    `alarm.p` (where it looked), and `readings` to the evidence of the result. List it before `Checkpoint` and
+    `Report`.
+
+    The prior samples are drawn and scored before the first step, on a meter of their own, `reference.meter`. Draw them
+    once for all runs of a target with `Reference.of(target)`, and keep them with its `save`.
+
+    Without a judge, a hack that stays on the manifold of the data, such as a loophole of the reward, is not seen.
+
+    Arguments:
+        judge: a callable on a batch of objects that the search never sees; higher is more real.
+        distance: such as `DistanceToData`; lower is more real.
+        reference: how many prior samples, or a `Reference`.
+        rate: the share of honest runs in which the alarm may ring; see `elites.diagnose.alarm`.
+
+    Attributes:
+        rang: the step at which the alarm rang; `None` if it did not.
+        began: the first of the looks, up to that one, that were all suspicious.
+        honest: the best sample at the last look before that; `None` if there was none.
+
+    Raises:
+        InputError: if the rate is no share; when the run begins, if the reference is too small.
+    """
+
+    def __init__(
+        self,
+        judge: Callable[[Any], Any] | None = None,
+        distance: Callable[[Any], Any] | None = None,
+        *,
+        reference: int | Reference = 128,
+        rate: float = 0.05,
+    ) -> None:
+        self.judge, self.distance, self.given = judge, distance, reference
+        self.spending = Spending(rate)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.rang: int | None = None
+        self.began: int | None = None
+        self.honest: Samples | None = None
+        self._least = 1.0  # p-value of the worst look
+        self._seen: tuple[Any, ...] = ()
+        self._values: dict[str, float] = {}
+
+    @contextmanager
+    def around(self, setup: Setup) -> Iterator[None]:
+        """Draw the prior samples, and measure them."""
+        self._forget()
+        given = self.given
+        self.reference = given if isinstance(given, Reference) else Reference.of(setup.target, given)
+        self._respects: list[Respect] = respects(self.reference, self.judge, self.distance)
+        yield
+
+    def __call__(self, event: Event) -> None:
+        best = event.best
+        if best is None or not len(best):
+            return
+        if event.result is not None:
+            self._end(event, event.result)
+            return
+        key = (*best.keys[0].tolist(), "final" in event.row)
+        if key != self._seen:
+            self._seen, self._values = key, self._measured(event, best)
+        event.row.update(self._values)
+        level = self.spending.at(event.step)
+        if level and "final" not in event.row:
+            event.row["alarm.p"] = self._look(event, best, level)
+        event.row["alarm"] = float(self.rang is not None)
+
+    def _measured(self, event: Event, best: Samples) -> dict[str, float]:
+        objects = event.setup.target.decode(best.x[:1])
+        with torch.no_grad():
+            found = {r.name: one(r.name, r.function, objects) for r in self._respects}
+        if best.z is not None:
+            found["white"] = float(whiteness(best.z[:1])[0])
+        return found
+
+    def _look(self, event: Event, best: Samples, level: float) -> float:
+        """The p-value of this look, and what follows from it."""
+        p = self._p(event, best)
+        self._least = min(self._least, p)
+        if self.rang is None:
+            if p > self.spending.rate:
+                self.began, self.honest = None, best[:1]
+            elif self.began is None:
+                self.began = event.step
+            if p <= level:
+                self.rang = event.step
+        return p
+
+    def _p(self, event: Event, best: Samples) -> float:
+        """That the winner looks like the best of the prior in every respect; 1 while its reward is one of theirs."""
+        rewards = self.reference.samples.reward
+        rewards = rewards[rewards.isfinite()]
+        if len(rewards) and float(best.reward[0]) <= float(rewards.max()):
+            return 1.0
+        top = self.reference.best()
+        many, every = max(event.meter.rewards, 1), torch.arange(len(self.reference.samples))
+        found = []
+        for r in self._respects:
+            value, values = float(r.scale(self._values[r.name])), r.scale(r.values)
+            found.append(unlike(value, values, top) if r.follows else many * unlike(value, values, every))
+        if best.z is not None:
+            found.append(many * self._values["white"])
+        return min(1.0, len(found) * min(found)) if found else 1.0
+
+    def _end(self, event: Event, result: Result) -> None:
+        self._look(event, result.best, self.spending.end)
+        result.evidence += read(result.samples, self.reference, self._respects)
+        result.evidence.append(self._alarm())
+
+    def _alarm(self) -> Reading:
+        rate = f"it rings by chance in at most {self.spending.rate:.0%} of honest runs"
+        if self.rang is None:
+            return Reading("alarm", self._least, math.nan, f"no sign that the reward was hacked; {rate}")
+        last = "" if self.honest is None else f"; the last honest best has reward {float(self.honest.reward[0]):.4g}"
+        says = f"the reward is being hacked: seen at step {self.rang}, begun by step {self.began}{last}; {rate}"
+        return Reading("alarm", self._least, math.nan, says, warns=True)

@@ -1,0 +1,130 @@
+"""What the winners of a run, or of a saved one, say of how real they are, beside prior samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..stream import Stream
+from ..types import Reading, Samples
+from .diversity import Diversity
+from .quantiles import quantile
+from .reference import LOSS, MOVEMENT, Reference
+from .typicality import whiteness
+from .watch import one
+
+__all__ = ["Respect", "readings", "respects"]
+
+FEW = 8  # winners whose diversity is looked at
+WARN = 0.01  # quantile below which a reading warns
+
+
+@dataclass(frozen=True, eq=False)
+class Respect:
+    """One respect in which decoded objects look real.
+
+    Attributes:
+        name: of the column.
+        function: of a batch of objects.
+        higher: whether a higher value looks more real.
+        follows: whether it is to follow the reward, as a judge is.
+        values: of prior samples `(n,)`.
+        says: what a quantile means.
+    """
+
+    name: str
+    function: Callable[[Any], Any]
+    higher: bool
+    follows: bool
+    values: Tensor
+    says: str
+
+    def scale(self, value: Tensor | float) -> Tensor:
+        """On a scale where higher is more real, and prior samples are nearly normal."""
+        value = torch.as_tensor(value, dtype=torch.float64)
+        return value if self.higher else -value.clamp(min=1e-12).log()
+
+
+def respects(
+    reference: Reference, judge: Callable[[Any], Any] | None, distance: Callable[[Any], Any] | None
+) -> list[Respect]:
+    """A judge and a distance with their values of prior samples."""
+    asked = (
+        ("judge", judge, True, True, "the judge likes it better than {} of prior samples"),
+        ("distance", distance, False, False, "nearer to the data than {} of prior samples"),
+    )
+    return [Respect(name, f, up, on, reference.measured(f), says) for name, f, up, on, says in asked if f is not None]
+
+
+def readings(
+    winners: Samples,
+    reference: Reference,
+    judge: Callable[[Any], Any] | None = None,
+    distance: Callable[[Any], Any] | None = None,
+) -> list[Reading]:
+    """How real the winner is, each number with the share of prior samples that look less real.
+
+    The best of a search was chosen, so that small quantiles do not surprise; those below 0.01 warn.
+
+    Arguments:
+        winners: best first, such as those of a result or of `Folder(path).best`.
+        reference: prior samples of the same target.
+        judge: a callable on a batch of objects that the search never saw; higher is more real.
+        distance: such as `DistanceToData`; lower is more real.
+
+    Returns:
+        `typicality` (|z|^2 / d) and `whiteness` of the noise, `judge`, `distance`, `movement` (`TrajectoryVariance`),
+        `loss` (`DenoisingLoss`) and `diversity` of the best eight, as far as they can be had.
+    """
+    return list(read(winners, reference, respects(reference, judge, distance)))
+
+
+def read(winners: Samples, reference: Reference, asked: list[Respect]) -> Iterator[Reading]:
+    """The same for respects whose prior samples are measured already."""
+    prior, best = reference.samples, winners[:1]
+    if not len(best):
+        return
+    if best.z is not None and prior.z is not None:
+        (shell,), those = (z.flatten(1).double().square().mean(1).cpu() for z in (best.z, prior.z))
+        far = quantile((shell - 1).abs(), (those - 1).abs(), higher=False)
+        yield _reading(
+            "typicality", float(shell), far, "the norm of its noise is more typical than of {} of prior samples"
+        )
+        (white,) = whiteness(best.z)
+        at = quantile(white, whiteness(prior.z), higher=True)
+        yield _reading("whiteness", float(white), at, "its noise is whiter than that of {} of prior samples")
+    objects = reference.target.decode(best.x.to(reference.target.prior.start(prior.x[:1])))
+    for r in asked:
+        with torch.no_grad():
+            value = one(r.name, r.function, objects)
+        yield _reading(r.name, value, quantile(value, r.values, higher=r.higher), r.says)
+    own, ids = reference.target, [(int(s), int(c)) for s, c in best.keys]
+    if reference.movement is not None and best.z is not None:
+        value = float(MOVEMENT(own, best.z, Stream(0), ids)[0])
+        at = quantile(value, reference.movement, higher=False)
+        yield _reading("movement", value, at, "its clean guess moves less at the end than that of {} of prior samples")
+    if reference.loss is not None:
+        value = float(LOSS(own, best.x, Stream(0), ids)[0])
+        at = quantile(value, reference.loss, higher=False)
+        yield _reading("loss", value, at, "the network denoises it better than {} of prior samples")
+    yield from _diverse(winners[:FEW], prior)
+
+
+def _diverse(winners: Samples, prior: Samples) -> Iterator[Reading]:
+    """How many of the best latents are different; it never warns, as a search is to converge."""
+    if len(winners) > 1 and len(prior) > 2 * len(winners):
+        latents = Diversity(prior.x.flatten(1).float())
+        value = latents.effective(winners.x.flatten(1).float().cpu())
+        sets = latents.among(len(winners), latents.effective, Stream(0))
+        says = f"the best {len(winners)} are more diverse than {{}} of as many prior samples"
+        yield _reading("diversity", value, quantile(value, sets, higher=True), says, warn=0.0)
+
+
+def _reading(name: str, value: float, at: Tensor, says: str, warn: float = WARN) -> Reading:
+    q = float(at.reshape(-1)[0])
+    said = f": {says.format(f'{q:.0%}')}" if q == q else ": it could not be read"
+    return Reading(name, value, q, f"{value:.3g}{said}", warns=q < warn)

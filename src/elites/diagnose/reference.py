@@ -1,0 +1,125 @@
+"""Prior samples that evidence is compared with: drawn, scored and measured once for a target, and kept in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..stream import Purpose, Stream
+from ..types import InputError, Meter, Samples, ranked
+from .density import DenoisingLoss
+from .hallucination import TrajectoryVariance
+
+if TYPE_CHECKING:
+    from ..target import Target
+
+__all__ = ["Reference"]
+
+MOVEMENT, LOSS = TrajectoryVariance(), DenoisingLoss()
+LEAST = 8  # prior samples below which no law is fitted
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Prior samples of a target.
+
+    Attributes:
+        target: that made them, on a meter of its own.
+        samples: their latents, noise, keys and rewards; NaN rewards if they were not scored.
+        movement: `TrajectoryVariance` of each; `None` where a walk makes fewer than two guesses.
+        loss: `DenoisingLoss` of each; `None` where the prior is not Gaussian.
+    """
+
+    target: Target
+    samples: Samples
+    movement: Tensor | None = None
+    loss: Tensor | None = None
+
+    @staticmethod
+    def of(target: Target, n: int = 128, seed: int = 0, *, scored: bool = True) -> Reference:
+        """Draw n prior samples by the walk of the target, on a meter of their own.
+
+        Arguments:
+            target: whose prior, walk and reward.
+            n: how many.
+            seed: of their noise, which no run draws.
+            scored: whether to ask the reward of them; without, evidence is compared with all of them rather than with
+                those of the highest reward.
+
+        Raises:
+            InputError: if there are fewer than 16.
+        """
+        if n < 2 * LEAST:
+            raise InputError(f"{n} prior samples say too little of the prior: give at least {2 * LEAST}.")
+        own, stream, ids = target.apart(), Stream(seed).at(purpose=Purpose.CHECK), range(n)
+        z = own.prior.noise(stream, ids)
+        try:
+            x, movement = MOVEMENT.walked(own, z, stream, ids)
+        except InputError:
+            x, movement = own.generate(z, stream, ids), None
+        reward = own.score(x, stream, ids) if scored else torch.full((n,), torch.nan)
+        keys = torch.tensor([stream.key(i) for i in ids], dtype=torch.int64)
+        loss = None
+        with suppress(InputError, TypeError):
+            loss = LOSS(own, x, stream, ids)
+        return Reference(own, Samples(x=x.cpu(), reward=reward, keys=keys, z=z.cpu()), movement, loss)
+
+    @staticmethod
+    def load(target: Target, path: str | Path) -> Reference:
+        """What `save` wrote.
+
+        Raises:
+            InputError: if there is none, or it is of a prior of another shape.
+        """
+        try:
+            kept = load_file(path)
+            samples = Samples(x=kept["x"], reward=kept["reward"], keys=kept["keys"], z=kept["z"])
+        except (OSError, SafetensorError, KeyError) as error:
+            raise InputError(f"{path} holds no prior samples ({error}): write them with Reference.save.") from None
+        if samples.x.shape[1:] != tuple(target.prior.shape):
+            shape = tuple(samples.x.shape[1:])
+            raise InputError(f"{path} holds prior samples of shape {shape}: this prior needs {target.prior.shape}.")
+        return Reference(target.apart(), samples, kept.get("movement"), kept.get("loss"))
+
+    def save(self, path: str | Path) -> None:
+        """Keep them in a file, for further runs of the same target."""
+        s = self.samples
+        assert s.z is not None
+        kept = {"x": s.x, "reward": s.reward, "keys": s.keys, "z": s.z, "movement": self.movement, "loss": self.loss}
+        save_file({name: v.contiguous() for name, v in kept.items() if v is not None}, path)
+
+    @property
+    def meter(self) -> Meter:
+        """What they cost."""
+        return self.target.meter
+
+    def objects(self) -> Iterator[Any]:
+        """Decoded objects, a decoder batch at a time."""
+        size = self.target.decode_batch
+        for i in range(0, len(self.samples), size):
+            yield self.target.decode(self.samples.x[i : i + size])
+
+    def measured(self, f: Callable[[Any], Any]) -> Tensor:
+        """A function of objects, `(n,)` float64 on the CPU.
+
+        Raises:
+            InputError: if it does not return one number for each object.
+        """
+        with torch.no_grad():
+            parts = [(torch.as_tensor(f(objects)), len(objects)) for objects in self.objects()]
+        if any(v.numel() != n for v, n in parts):
+            raise InputError("A function of evidence does not return one number for each object: let it do so.")
+        return torch.cat([v.detach().double().cpu().reshape(-1) for v, _ in parts])
+
+    def best(self) -> Tensor:
+        """Indices of the eighth with the highest rewards, at least eight; of all, if they were not scored."""
+        order = ranked(self.samples.reward)
+        return order[: max(len(self.samples) // 8, LEAST)] if len(order) >= LEAST else torch.arange(len(self.samples))
