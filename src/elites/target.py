@@ -187,7 +187,6 @@ class Target:
         An exception of the decoder is a failure, as one of the reward is. What a book holds already is not scored
         again, unless a gradient is wanted.
         """
-
         if self.walking:
             stream = stream.at(purpose=stream.purpose + INNER)
         if self.pool is not None and not self.gradients:
