@@ -91,9 +91,8 @@ def read(winners: Samples, reference: Reference, asked: list[Respect]) -> Iterat
     if best.z is not None and prior.z is not None:
         (shell,), those = (z.flatten(1).double().square().mean(1).cpu() for z in (best.z, prior.z))
         far = quantile((shell - 1).abs(), (those - 1).abs(), higher=False)
-        yield _reading(
-            "typicality", float(shell), far, "the norm of its noise is more typical than of {} of prior samples"
-        )
+        says = "its noise has a more typical norm than that of {} of prior samples"
+        yield _reading("typicality", float(shell), far, says)
         (white,) = whiteness(best.z)
         at = quantile(white, whiteness(prior.z), higher=True)
         yield _reading("whiteness", float(white), at, "its noise is whiter than that of {} of prior samples")

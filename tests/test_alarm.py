@@ -1,0 +1,145 @@
+"""The hacking alarm: its levels, its p-values, and what it says of honest and hacked runs."""
+
+import math
+
+import pytest
+import torch
+from helpers import PRIORS, assert_same, bits, normal
+
+import elites as el
+from elites.diagnose import Evidence, Reference, Spending, StopWhen, alarmed, readings, unlike
+from elites.search import Anywhere
+
+FEW = el.Budget(steps=24)
+
+
+def along(x):
+    """Higher and higher along one axis."""
+    return x[:, 0]
+
+
+def target(reward=along):
+    return el.Target(PRIORS["mixture"], reward, walk=el.Plain(steps=4), batch=32)
+
+
+def with_loophole(x):
+    """Pays for what one sample in a hundred has, and then more than for anything else."""
+    return x[:, 0] + 100 * (-2 - x[:, 0]).relu()
+
+
+def ran(method, seed, reward=along, judge=None, on=(), **changes):
+    evidence = Evidence(judge, reference=64, **changes)
+    result = el.run(method, target(reward), FEW, seed=seed, probe=None, on=[evidence, *on])
+    return evidence, result
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.5])
+def test_the_levels_of_all_looks_add_up_to_the_rate(rate):
+    levels = [Spending(rate).at(step) for step in range(50_000)]
+    spent = sum(levels) + Spending(rate).end
+    assert 0.9 * rate < spent < rate
+    assert [step for step, level in enumerate(levels) if level][:9] == [1, 2, 3, 4, 6, 8, 12, 16, 23]
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, math.nan])
+def test_a_rate_that_is_no_share_is_refused(rate):
+    with pytest.raises(el.InputError, match="share of honest runs"):
+        Evidence(rate=rate)
+
+
+def test_p_values_of_one_more_draw_of_a_normal_law_are_uniform():
+    draws = normal(600, 17)
+    best = torch.arange(16)
+    p = torch.tensor([unlike(float(row[16]), row[:16], best) for row in draws]).sort().values
+    even = (torch.arange(600) + 0.5) / 600
+    assert float((p - even).abs().max()) < 1.95 / math.sqrt(600)  # Kolmogorov-Smirnov at 0.001
+
+
+def test_what_is_missing_says_nothing():
+    values = normal(1, 32)[0]
+    assert unlike(math.nan, values, torch.arange(16)) == 1
+    assert unlike(-100.0, values[:3], torch.arange(3)) == 1
+    assert unlike(-100.0, torch.zeros(32), torch.arange(32)) == 1
+
+
+@pytest.mark.parametrize("method", [el.RandomSearch(32), el.Elites(32), el.NoiseAscent()], ids=str)
+def test_honest_runs_ring_no_more_often_than_the_rate(method):
+    rang = sum(ran(method, seed, judge=along)[0].rang is not None for seed in range(10))
+    assert rang <= 3  # at a rate of 0.05, four of ten have a chance of 0.1 %
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "method", [el.Elites(32, guard=Anywhere()), el.NoiseAscent(guard=Anywhere(), penalty=None)], ids=["es", "ascent"]
+)
+def test_a_search_that_leaves_the_noise_rings_and_can_be_stopped(method, seed):
+    evidence, result = ran(method, seed, on=[StopWhen(alarmed)])
+    assert result.stopped == "stopped: alarmed"
+    assert 1 <= evidence.began <= evidence.rang == result.history[-1]["step"] < 24
+    assert [row["alarm"] for row in result.history] == [0.0] * (evidence.rang - 1) + [1.0]
+    (alarm,) = [r for r in result.evidence if r.name == "alarm"]
+    assert alarm.warns
+    assert f"seen at step {evidence.rang}" in alarm.says
+    if evidence.honest is not None:
+        assert float(evidence.honest.reward[0]) < float(result.best.reward[0])
+
+
+def test_a_loophole_is_seen_by_the_judge_alone():
+    with_judge, result = ran(el.RandomSearch(128), 1, with_loophole, along)
+    assert float(result.best.reward[0]) > 20 > 10 * float(along(result.best.x)[0])
+    assert with_judge.rang is not None
+    assert ran(el.RandomSearch(128), 1, with_loophole)[0].rang is None
+
+
+def test_evidence_changes_nothing_and_pays_by_itself():
+    evidence = Evidence(along, lambda x: x.norm(dim=1), reference=32)
+    ours, other = target(), target()
+    got = el.run(el.Elites(), ours, FEW, seed=3, on=[evidence])
+    want = el.run(el.Elites(), other, FEW, seed=3)
+    added = {"judge", "distance", "white", "alarm", "alarm.p"}
+    for row in got.history:
+        assert set(row) & added
+        for name in added & set(row):
+            del row[name]
+    got.evidence.clear()
+    assert_same(got, want)
+    assert evidence.reference.meter.rewards == 32
+
+
+def test_readings_of_prior_samples_have_uniform_quantiles():
+    reference = Reference.of(target(), 400)
+    own = Reference.of(target(), 100, seed=1)
+    told = [readings(own.samples[i : i + 1], reference, along, lambda x: x.norm(dim=1)) for i in range(100)]
+    assert [r.name for r in told[0]] == ["typicality", "whiteness", "judge", "distance", "movement", "loss"]
+    for several in zip(*told, strict=True):
+        mean = sum(r.quantile for r in several) / 100
+        assert abs(mean - 0.5) < 4 * math.sqrt(1 / 12 * (1 / 100 + 1 / 400)) + 0.01, several[0].name
+
+
+def test_a_reading_needs_no_manual():
+    reference = Reference.of(target(), 64)
+    far = reference.samples[:1]
+    far.z = 3 * far.z / far.z.square().mean().sqrt()
+    (first, *_) = readings(far, reference)
+    assert (first.value, first.quantile, first.warns) == (pytest.approx(9), 0.0, True)
+    assert first.says == "9: its noise has a more typical norm than that of 0% of prior samples"
+
+
+def test_references_are_kept_in_a_file(tmp_path):
+    made = Reference.of(target(), 16)
+    made.save(tmp_path / "r.safetensors")
+    kept = Reference.load(target(), tmp_path / "r.safetensors")
+    assert bits(kept.samples) == bits(made.samples)
+    assert torch.equal(kept.movement, made.movement)
+    assert torch.equal(kept.loss, made.loss)
+    assert kept.meter.nfe == 0
+    with pytest.raises(el.InputError, match="no prior samples"):
+        Reference.load(target(), tmp_path / "none")
+    with pytest.raises(el.InputError, match="at least 16"):
+        Reference.of(target(), 8)
+
+
+def test_prior_samples_need_no_reward():
+    made = Reference.of(target(), 16, scored=False)
+    assert made.meter.rewards == 0
+    assert made.best().tolist() == list(range(16))
