@@ -1,0 +1,142 @@
+"""The site of the documentation: `make docs` builds it from these pages and the docstrings.
+
+A new page is one more line in PAGES; one that is missing there is a warning, and warnings are errors.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+sys.path.insert(0, str(HERE / "_site"))
+
+import api  # noqa: E402
+import docstrings  # noqa: E402
+from sphinx.application import Sphinx  # noqa: E402
+from sphinx.util import logging  # noqa: E402
+
+from elites import __version__  # noqa: E402
+
+PAGES = {  # headings of the side bar, with their pages
+    "Start": ["words", "choosing"],
+    "Guides": [
+        "pipelines",
+        "networks",
+        "rewards",
+        "ready_rewards",
+        "judges",
+        "steering",
+        "previews",
+        "finetuning",
+        "workers",
+        "ledger",
+        "adding",
+    ],
+    "Measured": [
+        "quality",
+        "elites",
+        "benchmarks",
+        "reproducing",
+        "reproductions/README",
+    ],
+    "Reference": [
+        "api/index",
+        "design",
+        "outside/digits",
+        "outside/motions",
+        "outside/contributing",
+        "outside/changelog",
+    ],
+}
+OUTSIDE = {  # pages that lie elsewhere in the repository
+    "digits": "src/elites/data/digits/README.md",
+    "motions": "src/elites/data/trajectories/README.md",
+    "contributing": "CONTRIBUTING.md",
+    "changelog": "CHANGELOG.md",
+}
+
+project = "elites"
+author = "The elites developers"
+release = __version__
+html_title = "elites"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_site"]
+
+nitpicky = True
+nitpick_ignore_regex = [  # types of other packages, and those inside of ours; links of prose are made of what there is
+    (r"py:class", r"(abc|collections|concurrent|enum|numpy|os|pathlib|torch|types|typing)\..*|Console|Path|Reward"),
+    (r"py:exc", r"torch\..*"),
+    (r"py:class", r"elites\.\w+\.\w+\.\w+"),
+]
+default_role = "code"
+highlight_language = "none"
+myst_heading_anchors = 4
+
+autodoc_default_options = {"members": True, "show-inheritance": False, "member-order": "bysource"}
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_preserve_defaults = True
+autodoc_class_signature = "mixed"
+python_maximum_signature_line_length = 88
+add_module_names = False
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_custom_sections = ["Differences"]
+
+html_theme = "furo"
+html_static_path = ["_site/style"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_show_copyright = False
+pygments_style = "friendly"
+pygments_dark_style = "monokai"
+
+log = logging.getLogger(__name__)
+
+
+def _contents(app: Sphinx, page: str, source: list[str]) -> None:
+    """The tables of contents and the links to cards of data: pages are plain Markdown, to be read elsewhere too."""
+    for name, path in OUTSIDE.items():
+        source[0] = source[0].replace(f"(../{path})", f"(outside/{name}.md)")
+    if page == "index":
+        for heading, pages in PAGES.items():
+            listed = "\n".join(pages)
+            source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {heading}\n\n{listed}\n```\n"
+    if page == "reproductions/README":
+        listed = "\n".join(sorted(p.stem for p in (HERE / "reproductions").glob("[a-z]*.md")))
+        source[0] += f"\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n"
+
+
+def _docstring(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    home = getattr(thing, "__module__", None) or name
+    lines[:] = docstrings.converted(lines, api.links(home if home.startswith("elites") else name))
+    if kind in ("property", "attribute"):
+        lines[:0] = ["..", ""]  # napoleon takes what stands before a colon in the first line for a type
+
+
+def _skipped(app: Sphinx, kind: str, name: str, thing: Any, skip: bool, options: Any) -> bool | None:
+    """Defaults that are functions of other packages are no members."""
+    foreign = callable(thing) and not (getattr(thing, "__module__", None) or "").startswith("elites")
+    return True if foreign else None
+
+
+def _written(app: Sphinx) -> None:
+    api.write(HERE / "api")
+    (HERE / "outside").mkdir(exist_ok=True)
+    for name, path in OUTSIDE.items():
+        api.keep(HERE / "outside" / f"{name}.md", (ROOT / path).read_text())
+    for wrong in api.missing():
+        log.warning(wrong)
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what is above."""
+    app.connect("builder-inited", _written)
+    app.connect("source-read", _contents)
+    app.connect("autodoc-skip-member", _skipped)
+    app.connect("autodoc-process-docstring", _docstring, priority=400)  # before napoleon
