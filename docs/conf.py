@@ -17,6 +17,7 @@ sys.path.insert(0, str(HERE / "_site"))
 import api  # noqa: E402
 import docstrings  # noqa: E402
 from sphinx.application import Sphinx  # noqa: E402
+from sphinx.errors import ExtensionError  # noqa: E402
 from sphinx.util import logging  # noqa: E402
 
 from elites import __version__  # noqa: E402
@@ -76,7 +77,8 @@ default_role = "code"
 highlight_language = "none"
 myst_heading_anchors = 4
 
-autodoc_default_options = {"members": True, "show-inheritance": False, "member-order": "bysource"}
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_inherit_docstrings = False  # what every search or walk has is said once, in its template
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
@@ -92,9 +94,10 @@ html_static_path = ["_site/style"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
+html_show_search_summary = False  # it is fetched, which a page that is opened from a disk may not do
 html_show_copyright = False
 pygments_style = "friendly"
-pygments_dark_style = "monokai"
+pygments_dark_style = "native"
 
 log = logging.getLogger(__name__)
 
@@ -129,14 +132,26 @@ def _written(app: Sphinx) -> None:
     api.write(HERE / "api")
     (HERE / "outside").mkdir(exist_ok=True)
     for name, path in OUTSIDE.items():
-        api.keep(HERE / "outside" / f"{name}.md", (ROOT / path).read_text())
+        api.keep(HERE / "outside" / f"{name}.md", (ROOT / path).read_text().replace("(docs/", "(../"))
     for wrong in api.missing():
         log.warning(wrong)
+
+
+def _alone(app: Sphinx, error: Exception | None) -> None:
+    """A page that would ask another host for anything is refused: the site has to work without a network."""
+    asks = re.compile(r"<(?:script|link|img|iframe|source|video)\b[^>]*(?:src|href)=\"(?:https?:)?//[^>]*>")
+    loads = re.compile(r"(?:@import|url\()[^;)]*//[^;)]*")
+    for path in sorted(Path(app.outdir).rglob("*")) if error is None else []:
+        if path.suffix in (".html", ".css"):
+            found = (asks if path.suffix == ".html" else loads).search(path.read_text())
+            if found:
+                raise ExtensionError(f"{path.name} asks another host: {found[0]}")
 
 
 def setup(app: Sphinx) -> None:
     """Connect what is above."""
     app.connect("builder-inited", _written)
+    app.connect("build-finished", _alone)
     app.connect("source-read", _contents)
     app.connect("autodoc-skip-member", _skipped)
     app.connect("autodoc-process-docstring", _docstring, priority=400)  # before napoleon

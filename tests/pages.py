@@ -14,6 +14,7 @@ PAGES = sorted(
 PIECE = re.compile(
     r"(?:^<!-- not run: (?P<why>[^\n]+) -->\n)?^```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+INLINE = re.compile(r"`((?:elites|make|python) [^`\n]+)`")
 COMMAND = re.compile(r"^    (?:[A-Z]+=\S+ )*((?:elites|make|python) .*?)(?:  .*|#.*)?$", re.MULTILINE)
 
 
@@ -38,5 +39,5 @@ def pieces(page: str) -> list[Piece]:
 
 
 def commands(page: str) -> list[list[str]]:
-    """The command lines on a page, as words, without comments; no quotes are used in them."""
-    return [line.split() for line in COMMAND.findall(text(page))]
+    """The command lines on a page and in its sentences, as words, without comments; no quotes are used in them."""
+    return [line.split() for pattern in (COMMAND, INLINE) for line in pattern.findall(text(page))]

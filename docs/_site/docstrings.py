@@ -25,7 +25,7 @@ def converted(lines: list[str], links: Mapping[str, str]) -> list[str]:
     """
     out: list[str] = []
     text: list[str] = []  # lines that wait to be escaped, since code may go over the end of a line
-    i, sections = 0, False
+    i, section = 0, ""
 
     def flush() -> None:
         out.extend(escaped("\n".join(text), links).split("\n") if text else [])
@@ -33,17 +33,19 @@ def converted(lines: list[str], links: Mapping[str, str]) -> list[str]:
 
     while i < len(lines):
         line, before = lines[i], lines[i - 1] if i else ""
-        sections = sections or bool(SECTION.match(line))
+        section = line.strip() if SECTION.match(line) else section
         block = _block(lines, i)
         if line.startswith("|") and not before.strip():
             flush()
             out += _table(block, links)
             i += len(block)
-        elif line.startswith("    ") and not before.strip() and not sections:
+        elif line.startswith("    ") and not before.strip() and not section:
             flush()
             out += ["::", "", *block, ""]
             i += len(block)
         else:
+            if section == "References:" and before.endswith("."):
+                text.append("")  # papers stand one below the other
             text.append("Arguments:" if line == "Attributes:" else line)  # those of a dataclass are both
             i += 1
     flush()
