@@ -85,8 +85,8 @@ def test_the_methods_of_the_page_on_adding_keep_the_contract():
     search, walk = (next(piece.code for piece in page if f"(el.{kind})" in piece.code) for kind in ("Search", "Walk"))
     (lines,) = (piece.code for piece in page if piece.why is not None)
     names = {"__name__": "page", "on_humps": on_humps, "on_flow": on_flow}
-    exec(search + walk, names)
-    for _, method, make in eval(f"[{lines}]", names):
+    exec(search + walk + lines, names)
+    for _, method, make in names["METHODS"]:
         contract.test_the_same_seed_gives_the_same_run(method, make)
         contract.test_another_seed_gives_another_run(method, make)
         contract.test_micro_batches_change_nothing(method, make, failing=True)

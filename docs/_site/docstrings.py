@@ -35,7 +35,7 @@ def converted(lines: list[str], links: Mapping[str, str]) -> list[str]:
         line, before = lines[i], lines[i - 1] if i else ""
         section = line.strip() if SECTION.match(line) else section
         block = _block(lines, i)
-        if line.startswith("|") and not before.strip():
+        if line.startswith("|") and len(block) > 1 and block[1].startswith("|--"):
             flush()
             out += _table(block, links)
             i += len(block)
