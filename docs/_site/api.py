@@ -62,7 +62,7 @@ def missing() -> list[str]:
     shown = {id(thing) for _, _, thing in names.values()}
     wrong = [f"{name} has no docstring" for name, (_, _, thing) in names.items() if not own_docstring(thing)]
     for module in packages():
-        for attribute in module.__all__:
+        for attribute in getattr(module, "__all__", ()):
             thing = getattr(module, attribute)
             if documentable(thing) and id(thing) not in shown:
                 wrong.append(f"{module.__name__}.{attribute} is on no page of the API: add its module to PAGES")
