@@ -115,6 +115,7 @@ def _contents(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def _docstring(app: Sphinx, kind: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Plain text with a little Markdown, for napoleon."""
     home = getattr(thing, "__module__", None) or name
     lines[:] = docstrings.converted(lines, api.links(home if home.startswith("elites") else name))
     if kind in ("property", "attribute"):
@@ -128,6 +129,7 @@ def _skipped(app: Sphinx, kind: str, name: str, thing: Any, skip: bool, options:
 
 
 def _written(app: Sphinx) -> None:
+    """Pages that are made: the API, and copies of what lies outside of this folder."""
     api.write(HERE / "api")
     (HERE / "outside").mkdir(exist_ok=True)
     for name, path in OUTSIDE.items():

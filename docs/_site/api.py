@@ -42,6 +42,7 @@ def exported() -> dict[str, tuple[str, str, Any]]:
     return found
 
 
+@cache
 def links(home: str) -> dict[str, str]:
     """What a name in a docstring of the module `home` stands for: what is nearest to it, where two have the name."""
     known: dict[str, str] = {}
