@@ -1,5 +1,6 @@
 # make demo   install what the demo needs into .venv, and run it
-# make test   install what the tests need into .venv; lint, format, types, tests
+# make test   install what the tests need into .venv; lint, format, types, the site of the documentation, tests
+# make docs   install what the documentation needs into .venv, and build its site: build/docs/index.html
 #
 # PYTHON    interpreter for the environment, 3.11 or newer
 # PIP_ARGS  passed to pip, for example an index with CPU builds of torch
@@ -8,8 +9,9 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
+SPHINX := $(BIN)/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going --fresh-env -d build/doctrees
 
-.PHONY: demo test bench clean
+.PHONY: demo test docs bench clean
 
 demo: .venv/.demo
 	$(BIN)/elites demo
@@ -18,7 +20,12 @@ test: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(SPHINX) docs build/docs
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto
+
+docs: .venv/.docs
+	$(SPHINX) docs build/docs
+	@echo "build/docs/index.html"
 
 # the figures of the documentation; most of a day on two cores
 bench: .venv/.bench
@@ -50,7 +57,11 @@ bench: .venv/.bench
 
 .venv/.test: pyproject.toml constraints.txt | .venv/.python
 	$(PIP) -e ".[test]"
-	@touch $@ .venv/.demo
+	@touch $@ .venv/.demo .venv/.docs
+
+.venv/.docs: pyproject.toml constraints.txt | .venv/.python
+	$(PIP) -e ".[docs]"
+	@touch $@
 
 .venv/.bench: pyproject.toml constraints.txt | .venv/.python
 	$(PIP) -e ".[bench]"
