@@ -24,7 +24,7 @@ def target(reward=along):
 
 def with_loophole(x):
     """Pays for what one sample in a hundred has, and then more than for anything else."""
-    return x[:, 0] + 100 * (-2 - x[:, 0]).relu()
+    return x[:, 0] + 100 * (-1.45 - x[:, 0]).relu()
 
 
 def ran(method, seed, reward=along, judge=None, on=(), **changes):
