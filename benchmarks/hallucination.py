@@ -2,7 +2,7 @@
 
 Small networks learn mixtures with empty space between the modes, in one and in two dimensions. A sample further than
 4 (or 6) standard deviations from every mode is a hallucination. `TrajectoryVariance` is read along each walk. The
-threshold keeps 96 % of one half of the samples, without labels, and is judged on the other half.
+threshold keeps 96.3 % of one half of the samples, without labels, and is judged on the other half.
 
     python -m benchmarks.hallucination                 # seeds 0, 1, 2: about 20 minutes on one core
     python -m benchmarks.hallucination --seeds 1000    # where windows and training were chosen
@@ -31,7 +31,8 @@ from elites.priors import GaussianPrior
 
 RESULTS = Path(__file__).parent / "results" / "hallucination.jsonl"
 STEPS, WIDTH, WAVES = 300, 128, 32
-STD, KEEP, BATCH, ROWS = 0.05, 0.96, 512, 1024  # rows of an update, and of a call
+STD, BATCH, ROWS = 0.05, 512, 1024  # rows of an update, and of a call
+KEEP = 0.963  # by chance of the halves up to 0.3 per cent less of the true samples are kept, and 0.96 is wanted
 LATE, LOW, SCALE = 0.7, 40, 8.0  # share of the updates at the lowest levels, how many these are; of the first weights
 
 
@@ -49,12 +50,12 @@ class Case:
 
     def windows(self) -> dict[str, Window]:
         """From where the noise is a share of the gap between modes, and those of the last n guesses."""
-        from_gap = {f"gap / {k}": LogSNR(2 * math.log(k / self.gap)) for k in (5, 6, 7, 8, 10, 12)}
-        return from_gap | {f"last {n}": Last(n / STEPS) for n in (5, 10, 20, 50, 100)}
+        from_gap = {f"gap / {k}": LogSNR(2 * math.log(k / self.gap)) for k in (6, 7, 7.5, 8, 10)}
+        return from_gap | {f"last {n}": Last(n / STEPS) for n in (10, 20, 50)}
 
 
 def line(name: str, *modes: float, points: int) -> Case:
-    return Case(name, torch.tensor(modes)[:, None], STD, 1.0, points, 400_000, 5000)
+    return Case(name, torch.tensor(modes)[:, None], STD, 1.0, points, 200_000, 5000)
 
 
 def grid() -> Case:
@@ -196,19 +197,20 @@ def measure(case: Case, seed: int) -> list[dict[str, Any]]:
     began = time.process_time()
     prior = learned(case, seed)
     trained = time.process_time()
-    target = el.Target(prior, lambda x: x[:, 0], walk=el.Plain(steps=STEPS), batch=ROWS)
+    rows = 16 * ROWS if isinstance(prior.net, Tabulated) else ROWS
+    target = el.Target(prior, lambda x: x[:, 0], walk=el.Plain(steps=STEPS), batch=rows)
     stream: Any = Chunked(seed)
     windows, parts = case.windows(), []
-    for start in range(0, case.samples, ROWS):
-        ids = range(start, min(start + ROWS, case.samples))
+    for start in range(0, case.samples, rows):
+        ids = range(start, min(start + rows, case.samples))
         z = stream.normal(ids, prior.shape)
         parts.append(moved(target, z, stream, ids, list(windows.values())))
     x = torch.cat([part for part, _ in parts])
     seconds = {"train": round(trained - began, 1), "sample": round(time.process_time() - trained, 1)}
-    rows = []
+    told = []
     for i, name in enumerate(windows):
-        rows += judged(case, seed, x, torch.cat([values[i] for _, values in parts]), name)
-    return [row | {"samples": case.samples, "nfe": target.meter.nfe, "seconds": seconds} for row in rows]
+        told += judged(case, seed, x, torch.cat([values[i] for _, values in parts]), name)
+    return [row | {"samples": case.samples, "nfe": target.meter.nfe, "seconds": seconds} for row in told]
 
 
 def main() -> None:
