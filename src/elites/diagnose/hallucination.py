@@ -113,11 +113,12 @@ class TrajectoryVariance:
         quantile(values, prior_values, higher=False)
 
     The walk is the target's, with its kernel. The metric was made for stochastic walks, `DDIM(1.0)`: there the late
-    noise probes the network around the object. In a deterministic walk, `DDIM(0.0)` or an ODE solver, nothing probes:
-    the guess moves only as the path bends, values are far smaller, and rank less well; they can be compared with
-    prior samples of the same walk and with nothing else. Values depend on the window, the steps and the units of the
-    latents, so that only the comparison with prior samples of the same target says anything. Rare but honest modes
-    look like gaps, too.
+    noise probes the network around the object. Over many steps of such a walk the object depends on that noise and
+    hardly on z, so give an object that was found the stream and the id that it was found with. In a deterministic
+    walk, `DDIM(0.0)` or an ODE solver, nothing probes, and the guess moves as the path bends: noise that no prior
+    draws still shows, samples between modes hardly do (`DenoisingLoss` sees them). Values depend on the window, the
+    steps and the units of the latents, so that only the comparison with prior samples of the same target says
+    anything. Rare but honest modes look like gaps, too.
 
     Arguments:
         window: which guesses count: `Last(share)` or `LogSNR(low, high)`.
