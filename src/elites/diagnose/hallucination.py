@@ -8,8 +8,8 @@ sides, and keeps moving when the guesses of other walks have settled:
 
 The window is everything. Early in a walk all guesses move, and the signal drowns. What counts is the noise that is
 left and not how many steps: two schedules take very different numbers of steps over the same noise. So a window is
-best given in log-SNR, log(alpha^2 / sigma^2), as `LogSNR(low)`: from where sigma / alpha = exp(-low / 2) is about an
-eighth of the gap between modes (`docs/hallucination.md`). `Last(share)` counts steps, and needs to know nothing.
+best given in log-SNR, log(alpha^2 / sigma^2), as `LogSNR(low)`: from where sigma / alpha = exp(-low / 2) is about a
+seventh of the gap between modes (`docs/hallucination.md`). `Last(share)` counts steps, and needs to know nothing.
 
 References:
     Understanding Hallucinations in Diffusion Models through Mode Interpolation (Aithal, Maini, Lipton and Kolter,
