@@ -4,7 +4,7 @@ Small networks learn mixtures with empty space between the modes, in one and in 
 4 (or 6) standard deviations from every mode is a hallucination. `TrajectoryVariance` is read along each walk. The
 threshold keeps 96.3 % of one half of the samples, without labels, and is judged on the other half.
 
-    python -m benchmarks.hallucination                 # seeds 0, 1, 2: about 12 minutes of one core
+    python -m benchmarks.hallucination                 # seeds 0, 1, 2: about 10 minutes of one core
     python -m benchmarks.hallucination --seeds 1000    # where windows and training were chosen
 
 It writes `benchmarks/results/hallucination.jsonl`.
