@@ -42,6 +42,7 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.guidance
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.kills
+	$(BIN)/python -m benchmarks.hallucination
 
 .venv/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

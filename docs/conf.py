@@ -39,6 +39,7 @@ PAGES = {  # headings of the side bar, with their pages
     ],
     "Measured": [
         "quality",
+        "hallucination",
         "elites",
         "benchmarks",
         "reproducing",

@@ -57,15 +57,15 @@ def test_mean_distance_of_normal_points_is_exact():
 
 def test_sets_of_prior_samples_say_where_a_set_lies():
     diversity = Diversity(normal(400, 6))
-    for measure in (diversity.distance, diversity.effective):
+    for measure in (Diversity.distance, Diversity.effective):
         among = diversity.among(16, measure, Stream(0))
         assert among.shape == (200,)
         assert torch.equal(among, diversity.among(16, measure, Stream(0)))
-        honest = torch.tensor([measure(normal(16, 6, seed=s)) for s in range(1, 101)])
+        honest = torch.tensor([measure(diversity, normal(16, 6, seed=s)) for s in range(1, 101)])
         got = quantile(honest, among, higher=True)
         assert abs(float(got.mean()) - 0.5) < 4 * (1 / 12 / 100 + 1 / 12 / 25) ** 0.5  # the reference is 25 such sets
-        assert float(quantile(measure(0.5 * normal(16, 6, seed=1)), among, higher=True)) < 0.02
-        assert float(quantile(measure(2 * normal(16, 6, seed=1)), among, higher=True)) > 0.98
+        assert float(quantile(measure(diversity, 0.5 * normal(16, 6, seed=1)), among, higher=True)) < 0.02
+        assert float(quantile(measure(diversity, 2 * normal(16, 6, seed=1)), among, higher=True)) > 0.98
 
 
 def test_features_are_what_differs():
@@ -75,6 +75,8 @@ def test_features_are_what_differs():
     moved = reference.clone()
     moved[:, 2:] *= 100
     assert diversity.effective(moved) == diversity.effective(reference)
+    plain = Diversity(reference[:, :2])
+    assert torch.equal(*(d.among(5, Diversity.effective, Stream(0)) for d in (diversity, plain)))
 
 
 def test_bad_input_is_one_sentence():
@@ -87,7 +89,7 @@ def test_bad_input_is_one_sentence():
     with pytest.raises(InputError, match="no distance between them"):
         Diversity(reference).distance(reference[:1])
     with pytest.raises(InputError, match="give a larger reference"):
-        Diversity(reference).among(21, vendi, Stream(0))
+        Diversity(reference).among(21, Diversity.effective, Stream(0))
     with pytest.raises(InputError, match=r"give \(n, n\)"):
         vendi(torch.ones(2, 3))
     with pytest.raises(InputError, match="a kernel's matrix"):

@@ -5,7 +5,7 @@ import torch
 from helpers import FLOAT64, Count, Counted, bell, bits, humps, on
 
 from elites import DDIM, InputError, Plain, Stream, Target, VPCosine
-from elites.diagnose import Last, LogSNR, TrajectoryVariance, quantile, threshold
+from elites.diagnose import DenoisingLoss, Last, LogSNR, TrajectoryVariance, quantile, threshold
 from elites.diagnose.hallucination import moved
 from elites.priors import GaussianPrior, OneStep
 from elites.priors import normal as gaussian
@@ -33,7 +33,8 @@ def walked(target, n, *windows, seed=0):
 
 
 def test_a_network_that_hallucinates_is_found_out():
-    x, (late, whole) = walked(two_modes(DDIM(1.0)), 1000, LogSNR(2), Last(1.0))
+    target = two_modes(DDIM(1.0))
+    x, (late, whole) = walked(target, 1000, LogSNR(2), Last(1.0))
     away = (x[:, 0].abs() - 1).abs() / WIDTH
     between, true = away > 6, away < 4
     assert between.sum() > 30
@@ -41,6 +42,9 @@ def test_a_network_that_hallucinates_is_found_out():
     assert float(quantile(late[between], late[true], higher=True).mean()) > 0.95
     # the whole walk says nothing: all guesses move early on
     assert float(quantile(whole[between], whole[true], higher=True).mean()) < 0.7
+    # nor is the network sure of what it made
+    loss = DenoisingLoss((4.0,), 4)(target, x, Stream(0), range(1000))
+    assert float(quantile(loss[between], loss[true], higher=True).mean()) > 0.95
     # the threshold of true samples of one half, judged on the other
     some, others = torch.arange(1000) < 500, torch.arange(1000) >= 500
     real = late <= threshold(late[true & some], keep=0.9, higher=False)

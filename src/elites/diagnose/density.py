@@ -80,6 +80,7 @@ class DenoisingLoss:
             raise InputError(f"The clean latents have shape {tuple(x0.shape)}: the prior needs {want}.")
         times = [self._time(prior, level) for level in self.levels]
         stream = stream.at(purpose=Purpose.CHECK)
+        x0 = x0.detach().to(prior.start(prior.noise(stream, ids[:1])).device)
         total = torch.zeros(len(x0), dtype=torch.float64)
         with torch.no_grad():
             for i, t in enumerate(times):

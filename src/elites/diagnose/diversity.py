@@ -10,6 +10,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ class Diversity:
 
         diversity = Diversity(prior_objects)
         value = diversity.effective(winners)
-        quantile(value, diversity.among(len(winners), diversity.effective, stream), higher=True)
+        quantile(value, diversity.among(len(winners), Diversity.effective, stream), higher=True)
 
     Arguments:
         reference: prior samples, or data, `(m, ...)`.
@@ -80,8 +81,10 @@ class Diversity:
         off = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
         return vendi((-(off**2) / (2 * (self.width * self.median) ** 2)).exp())
 
-    def among(self, size: int, measure: Callable[[Tensor], float], stream: Stream, sets: int = 200) -> Tensor:
-        """The measure, `distance` or `effective`, of sets of that size drawn from the reference: `(sets,)` float64.
+    def among(
+        self, size: int, measure: Callable[[Diversity, Tensor], float], stream: Stream, sets: int = 200
+    ) -> Tensor:
+        """`Diversity.distance` or `.effective` of sets of that size drawn from the reference: `(sets,)` float64.
 
         Sets have no object twice, and share objects with one another: with a reference hardly larger than a set, their
         values lie too close together.
@@ -94,7 +97,9 @@ class Diversity:
                 f"{sets} sets of {size} from {len(self.reference)} of the reference: give a larger reference."
             )
         order = stream.at(purpose=Purpose.CHECK).uniform(range(sets), (len(self.reference),)).argsort(1)[:, :size]
-        return torch.tensor([measure(self.reference[rows]) for rows in order], dtype=torch.float64)
+        flat, plain = self._flat(self.reference), copy(self)
+        object.__setattr__(plain, "features", None)  # they are asked for once
+        return torch.tensor([measure(plain, flat[rows]) for rows in order], dtype=torch.float64)
 
     def _flat(self, objects: Tensor) -> Tensor:
         values = objects if self.features is None else self.features(objects)

@@ -8,8 +8,8 @@ sides, and keeps moving when the guesses of other walks have settled:
 
 The window is everything. Early in a walk all guesses move, and the signal drowns. What counts is the noise that is
 left and not how many steps: two schedules take very different numbers of steps over the same noise. So a window is
-best given in log-SNR, log(alpha^2 / sigma^2), as `LogSNR(low)`: from where sigma / alpha = exp(-low / 2) is about
-three times the width of a mode. `Last(share)` counts steps, and needs to know nothing.
+best given in log-SNR, log(alpha^2 / sigma^2), as `LogSNR(low)`: from where sigma / alpha = exp(-low / 2) is about a
+seventh of the gap between modes (`docs/hallucination.md`). `Last(share)` counts steps, and needs to know nothing.
 
 References:
     Understanding Hallucinations in Diffusion Models through Mode Interpolation (Aithal, Maini, Lipton and Kolter,
@@ -113,11 +113,12 @@ class TrajectoryVariance:
         quantile(values, prior_values, higher=False)
 
     The walk is the target's, with its kernel. The metric was made for stochastic walks, `DDIM(1.0)`: there the late
-    noise probes the network around the object. In a deterministic walk, `DDIM(0.0)` or an ODE solver, nothing probes:
-    the guess moves only as the path bends, values are far smaller, and rank less well; they can be compared with
-    prior samples of the same walk and with nothing else. Values depend on the window, the steps and the units of the
-    latents, so that only the comparison with prior samples of the same target says anything. Rare but honest modes
-    look like gaps, too.
+    noise probes the network around the object. Over many steps of such a walk the object depends on that noise and
+    hardly on z, so give an object that was found the stream and the id that it was found with. In a deterministic
+    walk, `DDIM(0.0)` or an ODE solver, nothing probes, and the guess moves as the path bends: noise that no prior
+    draws shows, samples between modes show less, and in an earlier window (`DenoisingLoss` sees them well). Values
+    depend on the window, the steps and the units of the latents, so that only the comparison with prior samples of
+    the same target says anything. Rare but honest modes look like gaps, too.
 
     Arguments:
         window: which guesses count: `Last(share)` or `LogSNR(low, high)`.
