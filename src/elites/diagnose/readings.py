@@ -118,7 +118,7 @@ def _diverse(winners: Samples, prior: Samples) -> Iterator[Reading]:
     if len(winners) > 1 and len(prior) > 2 * len(winners):
         latents = Diversity(prior.x.flatten(1).float())
         value = latents.effective(winners.x.flatten(1).float().cpu())
-        sets = latents.among(len(winners), latents.effective, Stream(0))
+        sets = latents.among(len(winners), Diversity.effective, Stream(0))
         says = f"the best {len(winners)} are more diverse than {{}} of as many prior samples"
         yield _reading("diversity", value, quantile(value, sets, higher=True), says, warn=0.0)
 
