@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from .charts import Axis, Band, Line, chart
+from .axes import Axis
+from .charts import Band, Line, chart
 from .record import Record
 
 __all__ = ["evidence_curves", "judge_curve", "reward_curve"]

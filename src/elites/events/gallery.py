@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from .charts import number, safe, shown
+from .axes import number, safe, shown
 
 __all__ = ["STYLE", "best_objects", "contact_sheet"]
 

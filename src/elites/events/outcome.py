@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .charts import MISSING, safe, shown
+from .axes import MISSING, safe, shown
 from .record import Record
 
 __all__ = ["outcome"]

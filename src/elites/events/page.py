@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from string import Template
 
-from .charts import safe
+from .axes import safe
 
 __all__ = ["STYLE", "page"]
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from ..probe import describe
 from . import charts, gallery
-from .charts import bars, number, safe, shown
+from .axes import number, safe, shown
+from .charts import bars
 from .curves import evidence_curves, judge_curve, reward_curve
 from .gallery import best_objects, contact_sheet
 from .record import Record

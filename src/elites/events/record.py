@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ..store import Folder
-from .charts import number
+from .axes import number
 
 __all__ = ["Record"]
 
