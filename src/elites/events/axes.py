@@ -15,10 +15,15 @@ MISSING = "–"  # what stands for NaN
 POINTS = 400  # most points of a curve
 
 
-def safe(text: object, most: int = 4000) -> str:
-    """Text of a stranger for HTML: escaped, without characters that steer direction or control, and cut if long."""
+def safe(text: object, most: int = 4000, lines: bool = False) -> str:
+    """Text of a stranger for HTML: escaped, without characters that steer direction or control, and cut if long.
+
+    Lines are joined, unless `lines` says that they stay.
+    """
     words = str(text)
     words = words if len(words) <= most else words[:most] + "…"
+    if lines:
+        return "\n".join(safe(line, most + 1) for line in words.split("\n"))
     kept = (" " if c in "\n\r\t" else c for c in words)
     return escape("".join(c for c in kept if c in "\u200c\u200d" or unicodedata.category(c) not in ("Cc", "Cf", "Cs")))
 
@@ -87,13 +92,13 @@ class Axis:
         return (text if len(text) <= 9 else f"{value:.4g}").replace("-", "−")
 
 
-def thinned(y: Sequence[float]) -> list[int]:
-    """At most `POINTS` indices of a curve that keep its peaks and its troughs."""
+def thinned(y: Sequence[float], most: int = POINTS) -> list[int]:
+    """At most `most` indices of a curve, and its ends, that keep its peaks and its troughs."""
     n = len(y)
-    if n <= POINTS:
+    if n <= most:
         return list(range(n))
     kept: list[int] = []
-    buckets = POINTS // 2 - 1
+    buckets = most // 2 - 1
     for b in range(buckets):
         part = range(b * n // buckets, (b + 1) * n // buckets)
         good = [i for i in part if math.isfinite(y[i])]

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 
 from .axes import Axis, safe, shown, thinned
 
-__all__ = ["STYLE", "Band", "Line", "bars", "chart"]
+__all__ = ["SIGN", "STYLE", "Band", "Line", "bars", "chart"]
 
 SIDE = 1000.0  # of the coordinates inside a plot
 
+SIGN = (  # a triangle with an exclamation mark: the shape says what the colour says
+    '<svg viewBox="0 0 20 20" aria-hidden="true"><path class="triangle" d="M10 1.5L19.5 18.5H.5Z"/>'
+    '<path class="cut" d="M10 7v5M10 15.4h.01"/></svg>'
+)
 STYLE = """
 figure.chart{margin:0;min-width:0}
 .chart figcaption{display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;align-items:baseline;margin-bottom:.9rem}
@@ -42,6 +46,12 @@ path.main{stroke:var(--accent);stroke-width:2.25}
 path.thin{stroke:var(--accent);stroke-width:1;stroke-opacity:.75}
 path.ink{stroke:var(--ink)}
 path.band{fill:var(--ink);fill-opacity:.13;stroke:none}
+path.post{stroke:var(--warn);stroke-width:2;stroke-linecap:butt}
+.plot .sign{bottom:calc(100% + .15rem);transform:translateX(-50%)}
+.sign svg,.mark svg{display:block;width:1em;height:1em;position:static}
+.sign svg{width:.95rem;height:.95rem}
+svg path.triangle{fill:var(--warn);stroke:none}
+svg path.cut{stroke:var(--paper);stroke-width:2}
 path.dots{stroke:var(--accent);stroke-width:5}
 path.end{stroke:var(--accent);stroke-width:11}
 path.ring{stroke:var(--soft);stroke-width:11}
@@ -138,6 +148,7 @@ def chart(
     *,
     size: str = "",
     levels: Sequence[tuple[str, float]] = (),
+    posts: Sequence[tuple[str, float]] = (),
     diagonal: str = "",
 ) -> str:
     """A figure of lines and bands.
@@ -148,6 +159,7 @@ def chart(
         across, up: the axes.
         size: a class of the style, `tall` or `square`, of a chart alone under a heading that is its title.
         levels: names and values of dashed horizontal lines.
+        posts: names and places of vertical lines, with a mark on top.
         diagonal: name of the dashed line where both axes are equal; empty for none.
     """
     lines = [Line(name, "level", [across.low, across.high], [v, v]) for name, v in levels if math.isfinite(v)]
@@ -157,18 +169,29 @@ def chart(
     ys, xs = up.ticks(), across.ticks(7)
     grid = "".join(f"M0 {SIDE * (1 - up.place(v)):.1f}h{SIDE:.0f}" for v, _ in ys)
     paths = "".join(f'<path class="{m.look}" d="{m.path(across, up)}"/>' for m in drawn)
-    label = ". ".join([title, *(m.said() for m in drawn if m not in lines)])
+    there = [(name, x) for name, x in posts if across.low <= x <= across.high]
+    for _, x in there:
+        at = SIDE * across.place(x)
+        paths += f'<path class="post" d="M{at:.1f} 0v{SIDE:.0f}"/>'
+    said = [f"{name} at {shown(x)}" for name, x in there]
+    label = ". ".join([title, *(m.said() for m in drawn if m not in lines), *said])
     keys = "".join(
         f'<span class="key"><svg viewBox="0 0 24 10" aria-hidden="true"><path class="{m.look}" d="{m.swatch()}"/>'
         f"</svg>{safe(m.name)}</span>"
         for m in [*(m for m in drawn if m not in lines), *lines]
         if m.name
     )
+    keys += "".join(
+        f'<span class="key"><svg viewBox="0 0 24 10" aria-hidden="true"><path class="post" d="M12 0v10"/></svg>'
+        f"{safe(name)} at {safe(across.label)} {shown(x)}</span>"
+        for name, x in there
+    )
     ticks = "".join(f'<span class="y" style="bottom:{100 * up.place(v):.2f}%">{t}</span>' for v, t in ys)
     ticks += "".join(f'<span class="x" style="left:{100 * across.place(v):.2f}%">{t}</span>' for v, t in xs)
     ticks += f'<span class="of-y">{safe(up.label)}</span><span class="of-x">{safe(across.label)}</span>'
     head = "" if size else f"<b>{safe(title)}</b>"
-    named = " named" if up.label else ""
+    ticks += "".join(f'<span class="sign" style="left:{100 * across.place(x):.2f}%">{SIGN}</span>' for _, x in there)
+    named = " named" if up.label or there else ""
     gutter = max((len(t) for _, t in ys), default=1)
     return (
         f'<figure class="chart {size}{named}"><figcaption>{head}{keys}</figcaption>'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from .axes import MISSING, safe, shown
+from .evidence import notice
 from .record import Record
 
 __all__ = ["outcome"]
@@ -21,16 +22,15 @@ def outcome(run: Record) -> str:
         headline = f"{who} raised the reward from {shown(before)} to {shown(run.best)}"
     else:
         headline = f"{who} found nothing better than the {shown(before)} of the prior"
+    if math.isfinite(run.alarm):
+        headline += f", and the hacking alarm rang at step {shown(run.alarm)}"
     stopped = f"Stopped: {run.result.get('stopped', 'no reason given')}." if run.result else "The run is not finished."
     versions = run.about.get("versions")
     version = versions.get("elites", "") if isinstance(versions, dict) else ""
-    notes = [_on_shell(run)] if math.isfinite(run.of_best("shell")) else []
-    notes += [ON_DISTANCE] if math.isfinite(run.last("distance")) else []
     return (
         f'<header><p class="above">{safe(run.path.resolve().name)} · Diffusion Elites {safe(version)}</p>'
         f"<h1>{headline}</h1><p>{_judged(run)} {safe(stopped)}</p>{_numbers(run)}"
-        + "".join(f'<p class="note">{note}</p>' for note in notes)
-        + "</header>"
+        f"{notice(run)}</header>"
     )
 
 
@@ -43,22 +43,6 @@ def _judged(run: Record) -> str:
     if run.best > run.probe.get("max", math.nan) and after <= before:
         return f"{said}, so it does not confirm the gain: look at the objects first."
     return f"{said}."
-
-
-ON_DISTANCE = (
-    "Distance to data is that from the best object to the nearest of the data, in units of what held-out data have: "
-    "1 is like real data, well above 1 is unlike any of them, near 0 is a copy of one."
-)
-
-
-def _on_shell(run: Record) -> str:
-    """How to read |z|^2/d, with the spread that the prior has where the dimension is known."""
-    said = "|z|²/d is the squared length of the best object’s noise over its dimension: 1 is typical of the prior"
-    if run.size:
-        unit = math.sqrt(2 / run.size)
-        away = abs(run.of_best("shell") - 1) / unit
-        said += f" at d = {run.size:,}, give or take {unit:.2g}; this noise is {away:.1f} standard deviations off"
-    return f"{said}. The network was never trained on noise that is far from 1."
 
 
 def _numbers(run: Record) -> str:

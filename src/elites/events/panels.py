@@ -7,17 +7,22 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from ..probe import describe
-from . import charts, gallery
+from . import charts, gallery, sketches
+from . import cost as costs
+from . import evidence as readings
+from . import lineage as lineages
 from .axes import number, safe, shown
-from .charts import bars
+from .cost import cost
 from .curves import evidence_curves, judge_curve, reward_curve
+from .evidence import evidence
 from .gallery import best_objects, contact_sheet
+from .lineage import lineage
 from .record import Record
 
 __all__ = ["PANELS", "STYLE", "Panel", "panels"]
 
 Panel = Callable[[Record], str]
-STYLE = charts.STYLE + gallery.STYLE  # what the panels need beside the style of the page
+STYLE = "".join(module.STYLE for module in (charts, sketches, gallery, lineages, readings, costs))  # beside the page's
 REASONS, KEYS = 20, 5  # most reasons of failure, and keys of each
 
 
@@ -32,27 +37,20 @@ def panels(run: Record) -> dict[str, tuple[str, str]]:
 
 def _best(run: Record) -> str:
     """The best objects, or why there are none."""
-    if not run.result:
-        return "<p>They are written when the run ends.</p>"
+    made = best_objects(run)
+    if made or not run.result:
+        return made or "<p>They are written when the run ends.</p>"
     table = "".join(
-        f"<tr><td>{i + 1}</td><td>{shown(number(reward))}</td><td>step {step}, candidate {candidate}</td></tr>"
-        for i, (reward, (step, candidate)) in enumerate(zip(run.rewards, run.keys, strict=False))
+        f'<tr><th scope="row">{i}</th><td>{shown(number(reward))}</td><td>step {step}, candidate {candidate}</td></tr>'
+        for i, (reward, (step, candidate)) in enumerate(zip(run.rewards, run.keys, strict=False), 1)
     )
-    return best_objects(run.path, run.rewards, run.keys) or (
-        "<p>These objects are not images; they are in best.safetensors.</p>"
-        + f'<div class="scroll"><table><tr><th>rank</th><th>reward</th><th>drawn at</th></tr>{table}</table></div>'
+    head = '<tr><th scope="col">rank</th><th scope="col">reward</th><th scope="col">drawn at</th></tr>'
+    return (
+        "<p>They are not drawn; they are in best.safetensors.</p>"
+        + f'<div class="scroll"><table><thead>{head}</thead><tbody>{table}</tbody></table></div>'
         if table
         else "<p>There are none.</p>"
     )
-
-
-def _budget(run: Record) -> str:
-    """What was spent of what was allowed."""
-    given = run.about.get("budget")
-    limits = given if isinstance(given, dict) else {}
-    words = {"nfe": "network evaluations", "rewards": "rewards", "seconds": "seconds", "steps": "steps"}
-    spent = {name: run.spent("step" if name == "steps" else name) for name in words}
-    return bars([(word, spent[name], number(limits.get(name))) for name, word in words.items()])
 
 
 def _probe(run: Record) -> str:
@@ -107,12 +105,6 @@ def _reproduce(run: Record) -> str:
     return f'<dl class="facts">{facts}</dl>' + (f"<pre><code>{commands}</code></pre>" if lines else "")
 
 
-def _steps(run: Record) -> str:
-    """The best objects of some steps."""
-    sheet = contact_sheet(run.path)
-    return sheet and f'<div class="scroll" tabindex="0" role="region" aria-label="Best by step">{sheet}</div>'
-
-
 def _reward(run: Record) -> str:
     """The rewards of each step."""
     return reward_curve(run) or "<p>No step has a reward yet.</p>"
@@ -120,11 +112,13 @@ def _reward(run: Record) -> str:
 
 PANELS: dict[str, tuple[str, Panel]] = {
     "best": ("Best objects", _best),
-    "steps": ("Best by step", _steps),
+    "evidence": ("Evidence", evidence),
     "reward": ("Reward", _reward),
-    "curves": ("Evidence beside the reward", evidence_curves),
     "judge": ("Judge against reward", judge_curve),
-    "cost": ("Budget", _budget),
+    "curves": ("Evidence along the way", evidence_curves),
+    "lineage": ("Lineage of the winner", lineage),
+    "steps": ("Best by step", contact_sheet),
+    "cost": ("Cost", cost),
     "probe": ("Probe of the prior", _probe),
     "failures": ("Failures", _failures),
     "reproduce": ("How to reproduce", _reproduce),

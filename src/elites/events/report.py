@@ -11,7 +11,7 @@ from pathlib import Path
 from ..store import write
 from ..types import Event
 from .outcome import outcome
-from .page import page
+from .page import contents, page, section
 from .panels import STYLE, panels
 from .record import Record
 
@@ -42,7 +42,8 @@ def write_report(folder: str | Path) -> Path:
         StoreError: if the report cannot be written.
     """
     run = Record.read(Path(folder))
-    sections = "".join(f"<section><h2>{title}</h2>{html}</section>" for title, html in panels(run).values())
+    made = panels(run)
+    body = outcome(run) + contents(made) + "".join(section(name, *panel) for name, panel in made.items())
     path = run.path / "report.html"
-    write(path, page(f"{run.path.resolve().name} – Diffusion Elites", outcome(run) + sections, STYLE).encode())
+    write(path, page(f"{run.path.resolve().name} – Diffusion Elites", body, STYLE).encode())
     return path
