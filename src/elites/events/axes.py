@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-__all__ = ["MISSING", "Axis", "number", "safe", "shown", "thinned"]
+__all__ = ["MISSING", "Axis", "brief", "number", "safe", "shown", "thinned"]
 
 MISSING = "–"  # what stands for NaN
 POINTS = 400  # most points of a curve
@@ -46,6 +46,11 @@ def shown(value: float) -> str:
     else:
         text = f"{value:#.4g}".rstrip(".")
     return text.replace("-", "−")
+
+
+def brief(value: float) -> str:
+    """A number for a sentence, to three digits; a dash for NaN."""
+    return f"{value:.3g}".replace("-", "−") if math.isfinite(value) else MISSING
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .axes import number, shown
+from .axes import brief, number
 from .charts import bars
 from .record import Record
 
@@ -55,9 +55,9 @@ def _rates(spent: dict[str, float]) -> str:
     """How fast it went, in words."""
     said = []
     if spent["rewards"] > 0 and spent["seconds"] > 0:
-        said.append(f"{shown(spent['rewards'] / spent['seconds'])} objects a second")
+        said.append(f"{brief(spent['rewards'] / spent['seconds'])} objects a second")
     if spent["rewards"] > 0 and spent["nfe"] > 0:
-        said.append(f"{shown(spent['nfe'] / spent['rewards'])} network evaluations a reward")
+        said.append(f"{brief(spent['nfe'] / spent['rewards'])} network evaluations a reward")
     return f'<p class="note">In all: {", ".join(said)}.</p>' if said else ""
 
 

@@ -6,7 +6,7 @@ import math
 import re
 
 from ..types import Reading
-from .axes import MISSING, number, safe, shown
+from .axes import MISSING, brief, number, safe, shown
 from .charts import SIGN
 from .record import Record
 
@@ -14,17 +14,17 @@ __all__ = ["STYLE", "evidence", "notice", "warnings_of"]
 
 STYLE = """
 ul.readings{list-style:none;margin:0;padding:0}
-.readings li{display:grid;grid-template-columns:1.4rem minmax(7rem,11rem) minmax(0,1fr) 8.5rem;gap:0 1rem;
+.readings li{display:grid;grid-template-columns:1.4rem minmax(7rem,11rem) minmax(0,1fr) 10.5rem;gap:0 1rem;
 align-items:baseline;padding:.7rem 0;border-top:1px solid var(--line)}
 .readings li:first-child{border-top:0}
 .readings .name{font-weight:600;overflow-wrap:anywhere}
 .readings .says{overflow-wrap:anywhere}
-.readings .says b{font-weight:600;font-variant-numeric:tabular-nums}
 .readings .rank{font-size:.75rem;color:var(--soft);font-variant-numeric:tabular-nums}
 .rank .track{display:block;position:relative;height:.5rem;background:var(--line);margin-bottom:.25rem}
-.track i{position:absolute;left:0;top:0;bottom:0;background:var(--accent);border-radius:.1rem;min-width:2px}
+.track i{position:absolute;left:0;top:0;bottom:0;background:var(--accent);border-radius:.1rem;min-width:3px}
 .warns .track i{background:repeating-linear-gradient(-45deg,var(--warn) 0 3px,var(--paper) 3px 5px)}
 .mark{color:var(--warn);align-self:start;padding-top:.22rem}
+.readings .mark{padding-top:.32rem}
 .mark svg{width:1.05rem;height:1.05rem}
 .tag{font-weight:600;color:var(--warn)}
 .notice{display:grid;grid-template-columns:1.5rem minmax(0,1fr);gap:.9rem;border:1px solid var(--warn);
@@ -82,10 +82,8 @@ def _line(r: Reading) -> str:
     mark = f'<div class="mark">{SIGN}</div>' if r.warns else "<div></div>"
     says = r.says.strip()
     lead = LEAD.match(says)
-    if lead is None or not _close(number(lead[1].replace(",", "").replace("−", "-")), r.value):
-        value = f"<b>{shown(r.value)}</b>{': ' if says else ''}" if math.isfinite(r.value) else ""
-    else:
-        value = ""
+    said = lead is not None and _close(number(lead[1].replace(",", "").replace("−", "-")), r.value)
+    value = "" if said or not math.isfinite(r.value) or r.name == "alarm" else f"{brief(r.value)}: "
     warned = '<span class="tag">Warning.</span> ' if r.warns else ""
     return (
         f'<li{" class=warns" if r.warns else ""}>{mark}<div class="name">{safe(r.name, 80)}</div>'

@@ -18,7 +18,7 @@ from .sketches import Box, box, drawn_as, legend, scale, sketch
 
 __all__ = ["STYLE", "best_objects", "contact_sheet", "shelf", "tiles"]
 
-BEST, STEPS, ACROSS = 16, 16, 8  # most best objects, steps, and objects of a step that are shown
+BEST, STEPS, ACROSS = 12, 16, 8  # most best objects, steps, and objects of a step that are shown
 FEW = 3  # objects of a step, where they are text
 ROOM = 1_200_000  # bytes of a gallery
 SMALL = 6_000  # bytes up to which a PNG stays one
@@ -28,7 +28,7 @@ TEXTS = ("text", "code")
 STYLE = """
 .best{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(9rem,40vw),1fr));gap:1.4rem 1.2rem;padding:0;
 margin:0;list-style:none}
-.best.lines{grid-template-columns:repeat(auto-fill,minmax(min(13rem,100%),1fr))}
+.best.drawings{grid-template-columns:repeat(auto-fill,minmax(min(13rem,100%),1fr))}
 .best.texts{grid-template-columns:repeat(auto-fill,minmax(min(24rem,100%),1fr));gap:1.6rem 2rem}
 .best img{width:100%;max-width:12rem;height:auto}
 .best .tiny,.sheet .tiny,.lineage .tiny{image-rendering:pixelated}
@@ -44,9 +44,9 @@ font-weight:400;color:var(--soft);font-variant-numeric:tabular-nums}
 .sheet img{width:5.4rem;height:auto}
 .sheet .tiny{width:auto;max-width:5.4rem}
 .sheet .wide{width:auto;height:4rem}
-.sheet .drawn{width:7rem}
+.sheet .drawn{width:6.2rem}
 .sheet .words,.sheet .smiles{width:14rem;font-size:.78rem}
-.sheet .smiles{width:7rem}
+.sheet .smiles{width:6.2rem}
 .sheet figcaption{font-size:.72rem}
 @media (max-width:34rem){.sheet tbody th{padding-right:.5rem}}
 """
@@ -97,15 +97,16 @@ def best_objects(run: Record) -> str:
     sheet, words = _best(run)
     if sheet is None:
         return ""
-    label = [f"object {i + 1}, reward {shown(r)}" for i, r in enumerate(sheet.rewards)]
-    label += [f"object {i + 1}" for i in range(len(label), len(sheet.tiles))]
-    made = tiles(sheet.tiles, label[: len(sheet.tiles)], (320, 224, 144, 96))
+    groups = _alike(sheet.tiles)[:BEST]
+    label = [f"object {first + 1}, reward {_reward(sheet, first)}" for first, *_ in groups]
+    made = tiles([sheet.tiles[first] for first, *_ in groups], label, (320, 224, 144, 96), letters=800)
     items = ""
-    for i, html in enumerate(made.html):
-        reward = shown(sheet.rewards[i]) if i < len(sheet.rewards) else MISSING
-        key = sheet.key(i)
+    for html, (first, *others) in zip(made.html, groups, strict=True):
+        key = sheet.key(first)
         small = f"<small>step {key[0]}, candidate {key[1]}</small>" if key else ""
-        items += f'<li><figure class="object">{html}<figcaption>{reward}{small}</figcaption></figure></li>'
+        small += f"<small>and {len(others)} more that look the same</small>" if others else ""
+        caption = f"<figcaption>{_reward(sheet, first)}{small}</figcaption>"
+        items += f'<li><figure class="object">{html}{caption}</figure></li>'
     note = f'<p class="note">{made.note}</p>' if made.note else ""
     return f'{words}{made.legend}<ol class="best {_look(sheet.tiles)}">{items}</ol>{note}'
 
@@ -158,10 +159,22 @@ def _best(run: Record) -> tuple[Sheet | None, str]:
     return (Sheet([image for _, image in images], rewards, keys), "") if images else (None, "")
 
 
+def _alike(given: Sequence[Tile]) -> list[list[int]]:
+    """The indices of tiles, those of equal drawings together; pictures stay apart."""
+    groups: dict[str, list[int]] = {}
+    for i, it in enumerate(given):
+        groups.setdefault(str(i) if isinstance(it, Image.Image) else repr(it), []).append(i)
+    return list(groups.values())
+
+
+def _reward(sheet: Sheet, i: int) -> str:
+    return shown(sheet.rewards[i]) if i < len(sheet.rewards) else MISSING
+
+
 def _look(given: Sequence[Tile]) -> str:
     """The class of a gallery of tiles like these."""
     kinds = {"image" if isinstance(it, Image.Image) else drawn_as(it) for it in given}
-    return "texts" if kinds & set(TEXTS) else "lines" if kinds - {"image"} else ""
+    return "texts" if kinds & set(TEXTS) else "drawings" if kinds - {"image"} else ""
 
 
 def _words(sheet: Sheet, i: int) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .axes import safe, shown
+from .axes import brief, shown
+from .charts import SIGN
 from .gallery import shelf, tiles
 from .record import Record
 from .sheets import Sheet, Tile, read_sheet
@@ -26,16 +27,16 @@ border-top:1px solid var(--line)}
 .lineage span{display:block;font-size:.8rem;line-height:1.4;color:var(--soft)}
 .lineage .none{border:1px dashed var(--line);border-radius:.15rem;aspect-ratio:4/3}
 .lineage .after{color:var(--warn)}
+.after svg{width:.8rem;height:.8rem;vertical-align:-.08rem;margin-right:.15rem}
 """
 
 
 @dataclass(frozen=True)
 class Ancestor:
-    """A best of its time: step, reward, what it gained, key and drawing where the folder has them."""
+    """A best of its time: step, reward, key and drawing where the folder has them."""
 
     step: int
     reward: float
-    gain: float
     key: tuple[int, int] | None
     tile: Tile | None
     final: bool = False
@@ -51,9 +52,9 @@ def lineage(run: Record) -> str:
     made = tiles([tile for tile, _ in drawn], [label for _, label in drawn], SIDES, letters=90)
     html = iter(made.html)
     items = ""
-    for a in some:
+    for a, before in zip(some, [None, *some], strict=False):
         picture = '<div class="none" aria-hidden="true"></div>' if a.tile is None else next(html)
-        items += f"<li><div>{picture}</div><div>{_told(a, run)}</div></li>"
+        items += f"<li><div>{picture}</div><div>{_told(a, before, run.alarm)}</div></li>"
     left = len(every) - len(some)
     count = f"The best so far changed at {len(every):,} steps" if len(every) > 1 else "The best has not changed since"
     more = f"; {len(some)} of them are shown" if left else ""
@@ -73,15 +74,14 @@ def _ancestors(run: Record) -> list[Ancestor]:
         told = sheet.rewards[0] if sheet and sheet.rewards else math.nan
         if not math.isclose(told, reward, rel_tol=1e-5, abs_tol=1e-30):
             sheet = None  # of a step that was done again since
-        gain = reward - out[-1].reward if out else math.nan
-        out.append(Ancestor(step, reward, gain, sheet.key(0) if sheet else None, sheet.tiles[0] if sheet else None))
+        out.append(Ancestor(step, reward, sheet.key(0) if sheet else None, sheet.tiles[0] if sheet else None))
     if run.result and out and math.isfinite(run.best):
         won = _winner(run)
         key, tile = (won.key(0), won.tiles[0]) if won else (None, None)
         if not run.final:
-            out[-1] = Ancestor(out[-1].step, out[-1].reward, out[-1].gain, key or out[-1].key, tile or out[-1].tile)
+            out[-1] = Ancestor(out[-1].step, out[-1].reward, key or out[-1].key, tile or out[-1].tile)
         else:
-            out.append(Ancestor(out[-1].step, run.best, run.best - out[-1].reward, key, tile, final=True))
+            out.append(Ancestor(out[-1].step, run.best, key, tile, final=True))
     return out
 
 
@@ -113,15 +113,13 @@ def _when(a: Ancestor) -> str:
     return "the probe" if a.step == 0 else f"step {a.step:,}"
 
 
-def _told(a: Ancestor, run: Record) -> str:
-    """The words of one."""
-    when = "rendered at full steps" if a.final else _when(a)
-    gain = f"{'+' if a.gain >= 0 else ''}{shown(a.gain)}" if math.isfinite(a.gain) else "a prior sample"
-    if not math.isfinite(a.gain) and a.step:
-        gain = "the first"
-    lines = [f"<b>{shown(a.reward)}</b>", f"<span>{safe(when)}, {gain}</span>"]
+def _told(a: Ancestor, before: Ancestor | None, alarm: float) -> str:
+    """The words of one, and what it gained over the one before it."""
+    when = "rendered at full steps" if a.final else "prior sample" if a.step == 0 else f"step {a.step:,}"
     if a.key:
-        lines.append(f"<span>drawn at step {a.key[0]}, candidate {a.key[1]}</span>")
-    if a.step >= run.alarm:
-        lines.append('<span class="after">after the alarm</span>')
+        step, candidate = a.key
+        when += f", candidate {candidate:,}" + (f" of step {step:,}" if step != a.step else "")
+    gain = "" if before is None else f"{'+' if a.reward >= before.reward else ''}{brief(a.reward - before.reward)}"
+    lines = [f"<b>{shown(a.reward)}</b>", f"<span>{when}</span>", f"<span>{gain}</span>" if gain else ""]
+    lines.append(f'<span class="after">{SIGN} after the alarm</span>' if a.step >= alarm else "")
     return "".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import defaultdict
 from collections.abc import Callable
@@ -23,6 +24,7 @@ __all__ = ["PANELS", "STYLE", "Panel", "panels"]
 
 Panel = Callable[[Record], str]
 STYLE = "".join(module.STYLE for module in (charts, sketches, gallery, lineages, readings, costs))  # beside the page's
+MINUS = re.compile(r"-(?=\d)")
 REASONS, KEYS = 20, 5  # most reasons of failure, and keys of each
 
 
@@ -56,7 +58,7 @@ def _best(run: Record) -> str:
 def _probe(run: Record) -> str:
     """What the look at the reward before the first step found."""
     try:
-        return f"<p>{safe(describe(run.probe).replace('+-', '±'))}</p>"
+        return f"<p>{safe(MINUS.sub('−', describe(run.probe).replace('+-', '±')))}</p>"
     except (KeyError, ValueError):
         return "<p>There was none.</p>"
 

@@ -15,6 +15,7 @@ from .molecules import outline
 __all__ = ["STYLE", "Box", "box", "drawn_as", "legend", "scale", "sketch", "told"]
 
 MOST, LINES = 400, 8  # points of a line, and lines of a drawing
+FEW = 24  # drawings that all fit into their frame
 WIDE, HIGH, EDGE = 200.0, 150.0, 8.0  # of a path, with the margin around it
 LOW = 90.0  # height of time series
 
@@ -41,8 +42,8 @@ padding:.1rem 0 .1rem .8rem;font-size:.95rem}
 .words[dir=rtl]{border:0}
 code.words{font-size:.8rem;display:block}
 .smiles{display:block;font-size:.7rem;color:var(--soft);overflow-wrap:anywhere}
-p.lines{margin:0 0 1.1rem;display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;max-width:none}
-.lines .drawn{display:inline-block;background:none;width:1.5rem}
+p.legend{margin:0 0 1.1rem;display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;max-width:none}
+.legend .drawn{display:inline-block;background:none;width:1.5rem}
 """
 
 
@@ -66,12 +67,19 @@ def told(drawing: dict[str, Any]) -> str:
 
 
 def box(drawings: Iterable[dict[str, Any]]) -> Box:
-    """What holds all lines of drawings, so that they can be compared."""
-    points = [point for it in drawings for line in _lines(it) for point in line]
-    if not points:
+    """What holds the lines of drawings, so that they can be compared; of many, the few that go farthest are cut."""
+    sides: list[list[float]] = [[], [], [], []]
+    for it in drawings:
+        if points := [point for line in _lines(it) for point in line]:
+            xs, ys = zip(*points, strict=True)
+            for side, value in zip(sides, (min(xs), min(ys), max(xs), max(ys)), strict=True):
+                side.append(value)
+    if not sides[0]:
         return 0.0, 0.0, 1.0, 1.0
-    xs, ys = [p[0] for p in points], [p[1] for p in points]
-    return min(xs), min(ys), max(xs), max(ys)
+    cut = len(sides[0]) // 12 if len(sides[0]) > FEW else 0
+    x0, y0 = (sorted(side)[cut] for side in sides[:2])
+    x1, y1 = (sorted(side)[-1 - cut] for side in sides[2:])
+    return x0, y0, max(x0, x1), max(y0, y1)
 
 
 def scale(drawings: Sequence[dict[str, Any]], frame: Box) -> str:
@@ -98,7 +106,7 @@ def legend(drawings: Sequence[dict[str, Any]]) -> str:
         f"</svg>{safe(names[i] if i < len(names) else f'column {i + 1}', 80)}</span>"
         for i in range(count)
     )
-    return f'<p class="lines">{keys}</p>'
+    return f'<p class="legend">{keys}</p>'
 
 
 def sketch(drawing: dict[str, Any], frame: Box, label: str, letters: int = 1_500) -> str:
