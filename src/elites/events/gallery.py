@@ -16,7 +16,7 @@ from .record import Record
 from .sheets import Sheet, Tile, opened, read_sheet
 from .sketches import Box, box, drawn_as, legend, scale, sketch
 
-__all__ = ["STYLE", "best_objects", "contact_sheet", "shelf", "tiles"]
+__all__ = ["STYLE", "best_objects", "contact_sheet", "look_of", "shelf", "tiles"]
 
 BEST, STEPS, ACROSS = 12, 16, 8  # most best objects, steps, and objects of a step that are shown
 FEW = 3  # objects of a step, where they are text
@@ -45,8 +45,8 @@ font-weight:400;color:var(--soft);font-variant-numeric:tabular-nums}
 .sheet .tiny{width:auto;max-width:5.4rem}
 .sheet .wide{width:auto;height:4rem}
 .sheet .drawn{width:6.2rem}
-.sheet .words,.sheet .smiles{width:14rem;font-size:.78rem}
-.sheet .smiles{width:6.2rem}
+.sheet .words{width:14rem;font-size:.78rem}
+.sheet .smiles,.sheet code.words{width:6.2rem}
 .sheet figcaption{font-size:.72rem}
 @media (max-width:34rem){.sheet tbody th{padding-right:.5rem}}
 """
@@ -108,7 +108,7 @@ def best_objects(run: Record) -> str:
         caption = f"<figcaption>{_reward(sheet, first)}{small}</figcaption>"
         items += f'<li><figure class="object">{html}{caption}</figure></li>'
     note = f'<p class="note">{made.note}</p>' if made.note else ""
-    return f'{words}{made.legend}<ol class="best {_look(sheet.tiles)}">{items}</ol>{note}'
+    return f'{words}{made.legend}<ol class="best {look_of(sheet.tiles)}">{items}</ol>{note}'
 
 
 def contact_sheet(run: Record) -> str:
@@ -171,7 +171,7 @@ def _reward(sheet: Sheet, i: int) -> str:
     return shown(sheet.rewards[i]) if i < len(sheet.rewards) else MISSING
 
 
-def _look(given: Sequence[Tile]) -> str:
+def look_of(given: Sequence[Tile]) -> str:
     """The class of a gallery of tiles like these."""
     kinds = {"image" if isinstance(it, Image.Image) else drawn_as(it) for it in given}
     return "texts" if kinds & set(TEXTS) else "drawings" if kinds - {"image"} else ""

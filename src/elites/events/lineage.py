@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .axes import brief, shown
 from .charts import SIGN
-from .gallery import shelf, tiles
+from .gallery import look_of, shelf, tiles
 from .record import Record
 from .sheets import Sheet, Tile, read_sheet
 
@@ -22,7 +22,8 @@ grid-template-columns:repeat(auto-fill,minmax(min(15rem,100%),1fr))}
 border-top:1px solid var(--line)}
 .lineage img{width:100%;height:auto}
 .lineage .drawn{width:100%}
-.lineage .words{font-size:.72rem;max-height:7rem;overflow:hidden}
+.lineage .words{font-size:.85rem;margin-bottom:.5rem}
+ol.lineage.texts li{grid-template-columns:minmax(0,1fr);gap:.4rem}
 .lineage b{font-weight:600;font-size:1.05rem;font-variant-numeric:tabular-nums}
 .lineage span{display:block;font-size:.8rem;line-height:1.4;color:var(--soft)}
 .lineage .none{border:1px dashed var(--line);border-radius:.15rem;aspect-ratio:4/3}
@@ -49,7 +50,7 @@ def lineage(run: Record) -> str:
         return ""
     some = _chosen(every)
     drawn = [(a.tile, _label(a)) for a in some if a.tile is not None]
-    made = tiles([tile for tile, _ in drawn], [label for _, label in drawn], SIDES, letters=90)
+    made = tiles([tile for tile, _ in drawn], [label for _, label in drawn], SIDES, letters=160)
     html = iter(made.html)
     items = ""
     for a, before in zip(some, [None, *some], strict=False):
@@ -59,7 +60,8 @@ def lineage(run: Record) -> str:
     count = f"The best so far changed at {len(every):,} steps" if len(every) > 1 else "The best has not changed since"
     more = f"; {len(some)} of them are shown" if left else ""
     notes = f"{count}{more}. The folder keeps no parents of a candidate: a line is a better one, not a child."
-    return f'<p class="note">{notes}</p><ol class="lineage">{items}</ol>'
+    look = look_of([tile for tile, _ in drawn])
+    return f'<p class="note">{notes}</p><ol class="lineage {look}">{items}</ol>'
 
 
 SIDES = (160, 112, 80)

@@ -88,9 +88,12 @@ def scale(drawings: Sequence[dict[str, Any]], frame: Box) -> str:
     if not kinds:
         return ""
     x0, y0, x1, y1 = map(shown, frame)
+    cut = " What goes farther is cut." if len(drawings) > FEW else ""
     if kinds == {"series"}:
-        return f"All frames span {y0} to {y1}, and {x0} to {x1} steps."
-    return f"All frames span {x0} to {x1} across and {y0} to {y1} up; a ring is where a path begins, a dot its end."
+        return f"All frames span {y0} to {y1}, and {x0} to {x1} steps.{cut}"
+    return (
+        f"All frames span {x0} to {x1} across and {y0} to {y1} up; a ring is where a path begins, a dot its end.{cut}"
+    )
 
 
 def legend(drawings: Sequence[dict[str, Any]]) -> str:
@@ -124,7 +127,7 @@ def sketch(drawing: dict[str, Any], frame: Box, label: str, letters: int = 1_500
     if kind == "series":
         return _svg(_curves(_lines(drawing), frame), LOW, f"{label}: {told(drawing)}")
     if kind == "molecule":
-        return _molecule(str(drawing.get("smiles", "")), label)
+        return _molecule(str(drawing.get("smiles", "")), label, letters)
     words = str(drawing.get("words", ""))
     more = max(number(drawing.get("letters")), len(words)) - letters
     note = f"<small>and {shown(more)} more letters</small>" if more > 0 else ""
@@ -133,11 +136,11 @@ def sketch(drawing: dict[str, Any], frame: Box, label: str, letters: int = 1_500
     return f'<code class="words">{safe(words, letters)}</code>{note}'
 
 
-def _molecule(smiles: str, label: str) -> str:
+def _molecule(smiles: str, label: str, letters: int) -> str:
     bonds, atoms = outline(smiles)
-    name = f'<code class="smiles">{safe(smiles, 160)}</code>'
+    name = f'<code class="smiles">{safe(smiles, max(letters // 6, 20))}</code>'
     if not bonds and not atoms:
-        return f'<code class="words">{safe(smiles, 400)}</code>'
+        return f'<code class="words">{safe(smiles, letters)}</code>'
     inside = f'<path class="bonds" d="{bonds}"/>' + (f'<path class="atoms" d="{atoms}"/>' if atoms else "")
     return _svg(inside, HIGH, f"{label}: molecule {smiles[:200]}") + name
 
