@@ -86,7 +86,7 @@ def _line(r: Reading) -> str:
     value = "" if said or not math.isfinite(r.value) or r.name == "alarm" else f"{brief(r.value)}: "
     warned = '<span class="tag">Warning.</span> ' if r.warns else ""
     return (
-        f'<li{" class=warns" if r.warns else ""}>{mark}<div class="name">{safe(r.name, 80)}</div>'
+        f'<li class="{"warns" if r.warns else "fine"}">{mark}<div class="name">{safe(r.name, 80)}</div>'
         f'<div class="says">{warned}{value}{safe(says, 600)}</div>{_rank(r.quantile)}</li>'
     )
 

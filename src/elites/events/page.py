@@ -57,7 +57,7 @@ dl.facts{display:grid;grid-template-columns:minmax(5rem,auto) minmax(0,1fr);gap:
 margin:0;font-size:.95rem}
 .facts dt{color:var(--soft)}
 .facts dd{margin:0}
-@media print{main{padding:0;max-width:none}body{font-size:10pt}nav{display:none}
+@media print{:root{--paper:#fff;--field:#f6f6f4}main{padding:0;max-width:none}body{font-size:10pt}nav{display:none}
 section{margin-top:1.6rem;padding-top:1rem}h1,h2{break-after:avoid}p{orphans:3;widows:3}
 figure,li,tr,dl.numbers>div,.notice,.frame,.split{break-inside:avoid}.scroll,pre{overflow:visible}
 pre,pre code{white-space:pre-wrap}.charts{grid-template-columns:1fr 1fr}}

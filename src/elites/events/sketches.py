@@ -40,6 +40,7 @@ STYLE = """
 .words{margin:0;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:plaintext;border-left:2px solid var(--line);
 padding:.1rem 0 .1rem .8rem;font-size:.95rem}
 .words[dir=rtl]{border:0}
+.words+small{display:block;font-size:.75rem;color:var(--soft)}
 code.words{font-size:.8rem;display:block}
 .smiles{display:block;font-size:.7rem;color:var(--soft);overflow-wrap:anywhere}
 p.legend{margin:0 0 1.1rem;display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;max-width:none}
