@@ -17,6 +17,8 @@ from elites.events.drawings import drawn, packed
 from elites.events.molecules import outline
 from elites.events.sheets import read_sheet, write_sheet
 from elites.events.sketches import box, sketch
+from elites.launch import fresh, go_on
+from elites.study import load
 from elites.types import InputError
 
 TURN = torch.linspace(0, 6.28, 40)
@@ -200,6 +202,28 @@ def test_a_user_says_what_to_draw(tmp_path):
     assert html.count('class="l1"') > 12 and "speed" in page.text and "<b>turn" in page.text
 
 
+STUDY = """
+import elites as el
+prior = el.priors.OneStep(lambda z: z, (40,), decoder=lambda z: z.reshape(-1, 10, 4))
+target = el.Target(prior, lambda plans: plans.mean((1, 2)))
+method, budget, probe = el.RandomSearch(4), el.Budget(steps=STEPS), None
+draw = lambda plan: el.events.Series(plan[:, 1:3], ("speed", "turn"))
+"""
+
+
+def test_a_study_says_what_to_draw_and_a_resumed_run_draws_it_too(tmp_path):
+    path, folder = tmp_path / "study.py", el.Folder.create(tmp_path / "run")
+    path.write_text(STUDY.replace("STEPS", "2"))
+    fresh(load(path), folder, el.Budget(steps=2), 0, [])
+    before = (folder.path / "best" / "objects.json").read_bytes()
+    folder = el.Folder.open(tmp_path / "run")
+    go_on(load(path, path.read_text()), folder, el.Budget(steps=4), [])
+    assert (folder.path / "best" / "objects.json").read_bytes() != before
+    for name in ("steps/000002", "steps/000004", "best/objects"):
+        tiles = read_sheet(folder.path / f"{name}.json").tiles
+        assert all(tile["kind"] == "series" and tile["names"] == ["speed", "turn"] for tile in tiles)
+
+
 def test_a_run_of_texts_keeps_them_whole(tmp_path):
     folder, _, page = ran(tmp_path, lambda z: ["<i>" + "word " * 2000 for _ in z])
     kept = json.loads((folder / "best.json").read_text())
@@ -228,6 +252,17 @@ def test_a_long_run_keeps_few_drawings(tmp_path):
     for name, most in (("steps", 30), ("lineage", 55)):
         assert 10 < len(list((folder / name).iterdir())) <= most
     assert len(read(folder)[0]) < 400_000
+
+
+def test_large_drawings_are_thinned_until_the_page_is_small(tmp_path):
+    told = [packed(Series(torch.rand(400, 8, generator=torch.Generator().manual_seed(i)))) for i in range(8)]
+    path = make(tmp_path / "run", rows(30), result={"stopped": "done", "best": 0.0, "nfe": 4800}, best=2)
+    for step in range(20):
+        (path / "steps").mkdir(exist_ok=True)
+        sheet = {"rewards": list(range(8)), "drawings": told}
+        (path / "steps" / f"{step:06d}.json").write_text(json.dumps(sheet))
+    html, _ = read(path)
+    assert html.count('class="l7"') == 16 * 8 + 1 and len(html) < 2_500_000  # all of them, and the legend
 
 
 def test_lineage_names_every_best_of_its_time(tmp_path):

@@ -55,7 +55,8 @@ svg path.cut{stroke:var(--paper);stroke-width:2}
 path.dots{stroke:var(--accent);stroke-width:5}
 path.end{stroke:var(--accent);stroke-width:11}
 path.ring{stroke:var(--soft);stroke-width:11}
-path.final{stroke:var(--ink);stroke-width:11}
+path.hole{stroke:var(--paper);stroke-width:6}
+path.final{stroke:var(--ink);stroke-width:10;stroke-linecap:square}
 table.bars{border-collapse:collapse;width:100%;max-width:46rem}
 .bars th,.bars td{border:0;padding:.45rem .9rem .45rem 0;vertical-align:middle;white-space:nowrap}
 .bars td{text-align:right}
@@ -140,6 +141,12 @@ def _trace(points: Sequence[tuple[float, float]], across: Axis, up: Axis) -> str
     return "M" + "L".join(f"{SIDE * across.place(x):.1f} {SIDE * (1 - up.place(y)):.1f}" for x, y in points)
 
 
+def _path(look: str, data: str) -> str:
+    """A path; a ring has a hole."""
+    hole = f'<path class="hole" d="{data}"/>' if look == "ring" else ""
+    return f'<path class="{look}" d="{data}"/>{hole}'
+
+
 def chart(
     title: str,
     marks: Sequence[Line | Band],
@@ -168,7 +175,7 @@ def chart(
     drawn = [m for m in (*lines, *marks) if m.path(across, up)]
     ys, xs = up.ticks(), across.ticks(7)
     grid = "".join(f"M0 {SIDE * (1 - up.place(v)):.1f}h{SIDE:.0f}" for v, _ in ys)
-    paths = "".join(f'<path class="{m.look}" d="{m.path(across, up)}"/>' for m in drawn)
+    paths = "".join(_path(m.look, m.path(across, up)) for m in drawn)
     there = [(name, x) for name, x in posts if across.low <= x <= across.high]
     for _, x in there:
         at = SIDE * across.place(x)
@@ -176,8 +183,8 @@ def chart(
     said = [f"{name} at {shown(x)}" for name, x in there]
     label = ". ".join([title, *(m.said() for m in drawn if m not in lines), *said])
     keys = "".join(
-        f'<span class="key"><svg viewBox="0 0 24 10" aria-hidden="true"><path class="{m.look}" d="{m.swatch()}"/>'
-        f"</svg>{safe(m.name)}</span>"
+        f'<span class="key"><svg viewBox="0 0 24 10" aria-hidden="true">{_path(m.look, m.swatch())}</svg>'
+        f"{safe(m.name)}</span>"
         for m in [*(m for m in drawn if m not in lines), *lines]
         if m.name
     )

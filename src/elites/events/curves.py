@@ -55,7 +55,7 @@ def evidence_curves(run: Record) -> str:
         if noise or name == "distance"
     ]
     more = list(dict.fromkeys(name for row in run.rows for name in row if name not in USUAL))
-    out += [_curve(run, name, name, []) for name in more[:MOST]]
+    out += [_curve(run, _titled(name), name, []) for name in more[:MOST]]
     if not any(out):
         return ""
     notes = [_on_shell(run)] if noise else []
@@ -117,6 +117,13 @@ def _curve(run: Record, title: str, name: str, levels: list[tuple[str, float]]) 
         return ""
     axis = Axis.around("", [*y, *(v for _, v in levels)], least=0.5 if levels else 0.0)
     return chart(title, [Line("", "main", x, y)], _across(x), axis, levels=levels, posts=_posts(run))
+
+
+def _titled(name: str) -> str:
+    """What a column is, in words where its name says so."""
+    if name == "alarm.p":
+        return "P-value of the alarm"
+    return f"Reward term: {name[5:]}" if name.startswith("term.") else name
 
 
 def _posts(run: Record) -> list[tuple[str, float]]:

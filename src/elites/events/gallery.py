@@ -21,6 +21,7 @@ __all__ = ["STYLE", "best_objects", "contact_sheet", "look_of", "shelf", "tiles"
 BEST, STEPS, ACROSS = 12, 16, 8  # most best objects, steps, and objects of a step that are shown
 FEW = 3  # objects of a step, where they are text
 ROOM = 1_200_000  # bytes of a gallery
+DETAIL = (400, 100, 25)  # most points of a line, until all drawings fit in the room
 SMALL = 6_000  # bytes up to which a PNG stays one
 TINY = 96  # side in pixels up to which an image is enlarged pixel by pixel
 TEXTS = ("text", "code")
@@ -80,14 +81,17 @@ def tiles(given: Sequence[Tile], labels: Sequence[str], sides: Sequence[int], le
     frames: dict[str, Box] = {k: box(d for d in drawings if drawn_as(d) == k) for k in set(map(drawn_as, drawings))}
     images = [it for it in given if isinstance(it, Image.Image)]
     uris = iter(_uris(images, sides))
-    html, room = [], ROOM
-    for it, label in zip(given, labels, strict=True):
-        if isinstance(it, Image.Image):
-            html.append(_image(it, next(uris), label))
-            continue
-        drawn = sketch(it, frames[drawn_as(it)], label, letters)
-        room -= len(drawn)
-        html.append(drawn if room > 0 else f'<code class="words">{safe(label, 80)} is too large to draw</code>')
+    named = [(it, label) for it, label in zip(given, labels, strict=True) if not isinstance(it, Image.Image)]
+    drawn: list[str] = []
+    for points in DETAIL:
+        drawn = [sketch(it, frames[drawn_as(it)], label, letters, points) for it, label in named]
+        if sum(map(len, drawn)) <= ROOM:
+            break
+    sketches = iter(drawn)
+    html = [
+        _image(it, next(uris), label) if isinstance(it, Image.Image) else next(sketches)
+        for it, label in zip(given, labels, strict=True)
+    ]
     lined = [frames[k] for k in ("trajectory", "series") if k in frames]
     return Shown(html, scale(drawings, lined[0]) if len(lined) == 1 else "", legend(drawings))
 
@@ -149,7 +153,8 @@ def _best(run: Record) -> tuple[Sheet | None, str]:
         files = shelf(run.path / "steps")
         step = max(files, default=0)
         sheet = read_sheet(files[step]) if files else None
-        return sheet, f'<p class="note">Of {f"step {step:,}" if step else "the probe"}; the run goes on.</p>'
+        when = f"step {step:,}" if step else "the probe"
+        return sheet, f'<p class="note">The best of {when}, the last that was drawn: the run has not ended.</p>'
     folder = run.path / "best"
     if (file := folder / "objects.json").exists() and (sheet := read_sheet(file)) is not None:
         return sheet, ""

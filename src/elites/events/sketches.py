@@ -9,12 +9,13 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .axes import number, safe, shown
+from .axes import number, safe, shown, thinned
 from .molecules import outline
 
 __all__ = ["STYLE", "Box", "box", "drawn_as", "legend", "scale", "sketch", "told"]
 
 MOST, LINES = 400, 8  # points of a line, and lines of a drawing
+ROOMY = 50  # points of a line from which there is room for molecules
 FEW = 24  # drawings that all fit into their frame
 WIDE, HIGH, EDGE = 200.0, 150.0, 8.0  # of a path, with the margin around it
 LOW = 90.0  # height of time series
@@ -113,7 +114,7 @@ def legend(drawings: Sequence[dict[str, Any]]) -> str:
     return f'<p class="legend">{keys}</p>'
 
 
-def sketch(drawing: dict[str, Any], frame: Box, label: str, letters: int = 1_500) -> str:
+def sketch(drawing: dict[str, Any], frame: Box, label: str, letters: int = 1_500, points: int = MOST) -> str:
     """HTML of a drawing.
 
     Arguments:
@@ -121,14 +122,15 @@ def sketch(drawing: dict[str, Any], frame: Box, label: str, letters: int = 1_500
         frame: what its lines are drawn in.
         label: what it is, in words.
         letters: most of a text.
+        points: most of a line; where there is no room for many, a molecule is its SMILES alone.
     """
     kind = drawn_as(drawing)
     if kind == "trajectory":
-        return _svg(_paths(_lines(drawing), frame), HIGH, f"{label}: {told(drawing)}")
+        return _svg(_paths(_lines(drawing, points), frame), HIGH, f"{label}: {told(drawing)}")
     if kind == "series":
-        return _svg(_curves(_lines(drawing), frame), LOW, f"{label}: {told(drawing)}")
+        return _svg(_curves(_lines(drawing, points), frame), LOW, f"{label}: {told(drawing)}")
     if kind == "molecule":
-        return _molecule(str(drawing.get("smiles", "")), label, letters)
+        return _molecule(str(drawing.get("smiles", "")), label, letters, points >= ROOMY)
     words = str(drawing.get("words", ""))
     more = max(number(drawing.get("letters")), len(words)) - letters
     note = f"<small>and {shown(more)} more letters</small>" if more > 0 else ""
@@ -137,8 +139,8 @@ def sketch(drawing: dict[str, Any], frame: Box, label: str, letters: int = 1_500
     return f'<code class="words">{safe(words, letters)}</code>{note}'
 
 
-def _molecule(smiles: str, label: str, letters: int) -> str:
-    bonds, atoms = outline(smiles)
+def _molecule(smiles: str, label: str, letters: int, whole: bool) -> str:
+    bonds, atoms = outline(smiles) if whole else ("", "")
     name = f'<code class="smiles">{safe(smiles, max(letters // 6, 20))}</code>'
     if not bonds and not atoms:
         return f'<code class="words">{safe(smiles, letters)}</code>'
@@ -189,8 +191,8 @@ def _round(r: float) -> str:
     return "".join("c" + " ".join(f"{v:.1f}" for v in turn) for turn in turns) + "z"
 
 
-def _lines(drawing: dict[str, Any]) -> list[Line]:
-    """The lines of a drawing, without what is no number."""
+def _lines(drawing: dict[str, Any], most: int = MOST) -> list[Line]:
+    """The lines of a drawing, without what is no number; thinned, with the peaks of time series kept."""
     given = drawing.get("lines") if drawn_as(drawing) in ("trajectory", "series") else []
     out = []
     for pair in given[:LINES] if isinstance(given, list) else []:
@@ -198,5 +200,8 @@ def _lines(drawing: dict[str, Any]) -> list[Line]:
             continue
         points = [(number(x), number(y)) for x, y in zip(pair[0][:MOST], pair[1][:MOST], strict=False)]
         if line := [p for p in points if math.isfinite(p[0]) and math.isfinite(p[1])]:
-            out.append(line)
+            last = len(line) - 1
+            even = sorted({round(i * last / (most - 1)) for i in range(most)}) if last >= most else range(last + 1)
+            some = thinned([y for _, y in line], most) if drawn_as(drawing) == "series" else even
+            out.append([line[i] for i in some])
     return out
