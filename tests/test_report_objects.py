@@ -132,8 +132,8 @@ def test_sheets_come_back(tmp_path):
             {
                 "drawings": [
                     {"kind": "trajectory", "lines": [[[HOSTILE, 1, None], [1, 2, 1e400]], [], 3, [[1], [1]]]},
-                    {"kind": "series", "lines": [[[1, 2], [HOSTILE]]], "names": [HOSTILE, {}], "steps": HOSTILE},
                     {"kind": "series", "lines": [[[0, 1], [1, 2]], [[0, 1], [5, 5]]], "names": [HOSTILE]},
+                    {"kind": "series", "lines": [[[1, 2], [HOSTILE]]], "names": [HOSTILE, {}], "steps": HOSTILE},
                     {"kind": "text", "words": HOSTILE, "letters": HOSTILE},
                     {"kind": "molecule", "smiles": HOSTILE},
                     {"kind": HOSTILE, "words": HOSTILE},
@@ -262,7 +262,7 @@ def test_large_drawings_are_thinned_until_the_page_is_small(tmp_path):
         sheet = {"rewards": list(range(8)), "drawings": told}
         (path / "steps" / f"{step:06d}.json").write_text(json.dumps(sheet))
     html, _ = read(path)
-    assert html.count('class="l7"') == 16 * 8 + 1 and len(html) < 2_500_000  # all of them, and the legend
+    assert html.count('class="l7"') == 16 * 8 + 1 and len(html) < 1_600_000  # all of them, and the legend
 
 
 def test_lineage_names_every_best_of_its_time(tmp_path):
