@@ -178,12 +178,12 @@ def test_without_rdkit_molecules_are_text(monkeypatch):
     assert "<svg" not in html and "CCO&lt;" in html
 
 
-def ran(tmp_path, decoder, reward=lambda objects: [float(i) for i in range(len(objects))], **options):
+def ran(tmp_path, decoder, reward=lambda objects: [float(i) for i in range(len(objects))], steps=3, **options):
     """The folder and the page of a short run of objects from a decoder."""
     prior = el.priors.OneStep(lambda z: z, (40,), decoder=decoder)
     folder = tmp_path / "run"
     on = [el.Checkpoint(folder, **options), el.Report(folder)]
-    el.run(el.RandomSearch(8), el.Target(prior, reward), el.Budget(steps=3), on=on, probe=None)
+    el.run(el.RandomSearch(8), el.Target(prior, reward), el.Budget(steps=steps), on=on, probe=None)
     return folder, *read(folder)
 
 
@@ -266,12 +266,15 @@ def test_large_drawings_are_thinned_until_the_page_is_small(tmp_path):
 
 
 def test_lineage_names_every_best_of_its_time(tmp_path):
-    folder, html, _ = ran(tmp_path, lambda z: z.reshape(-1, 20, 2), reward=lambda o: [float(x.sum()) for x in o])
+    climb = iter(range(1, 10_000))
+    reward = lambda o: [float(next(climb)) if i == 5 else -float(i) for i in range(len(o))]
+    folder, html, _ = ran(tmp_path, lambda z: z.reshape(-1, 20, 2), reward, steps=9)
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     bests = [r["best"] for r in history]
     changed = 1 + sum(b > a for a, b in pairwise(bests))
     items = re.findall(r'<ol class="lineage[^"]*">(.*?)</ol>', html, re.S)[0]
-    assert items.count("<li>") == changed and 'class="none"' not in items
+    assert items.count("<li>") == changed == 9 and 'class="none"' not in items
+    assert all(f"<span>step {step}, candidate 5</span>" in items for step in range(1, 10))
 
 
 def test_the_alarm_is_said_first_and_marked(tmp_path):

@@ -29,7 +29,7 @@ TEXTS = ("text", "code")
 STYLE = """
 .best{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(9rem,40vw),1fr));gap:1.4rem 1.2rem;padding:0;
 margin:0;list-style:none}
-.best.drawings{grid-template-columns:repeat(auto-fill,minmax(min(13rem,100%),1fr))}
+.best.drawings{grid-template-columns:repeat(auto-fill,minmax(min(13rem,44%),1fr))}
 .best.texts{grid-template-columns:repeat(auto-fill,minmax(min(24rem,100%),1fr));gap:1.6rem 2rem}
 .best img{width:100%;max-width:12rem;height:auto}
 .best .tiny,.sheet .tiny,.lineage .tiny{image-rendering:pixelated}
