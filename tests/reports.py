@@ -121,8 +121,9 @@ def read(path):
             assert attributes["src"].startswith("data:image/") and attributes["alt"]
         assert attributes.get("href", "#").startswith("#")
         assert not ("style" in attributes and "url(" in attributes["style"])
-        if attributes.get("class") == "scroll" and tag == "div" and "role" in attributes:
-            assert attributes["tabindex"] == "0" and attributes["aria-label"]
+        if attributes.get("class") == "scroll":
+            assert attributes["tabindex"] == "0" and attributes["role"] == "region" and attributes["aria-label"]
+        assert tag != "th" or attributes["scope"] in ("row", "col")
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     links = [attributes["href"][1:] for tag, attributes in page.tags if tag == "a"]
     named = [attributes["aria-labelledby"] for tag, attributes in page.tags if tag == "section"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-__all__ = ["MISSING", "Axis", "brief", "number", "safe", "shown", "thinned"]
+__all__ = ["MISSING", "Axis", "brief", "number", "safe", "scrolling", "shown", "thinned"]
 
 MISSING = "–"  # what stands for NaN
 POINTS = 400  # most points of a curve
@@ -26,6 +26,11 @@ def safe(text: object, most: int = 4000, lines: bool = False) -> str:
         return "\n".join(safe(line, most + 1) for line in words.split("\n"))
     kept = (" " if c in "\n\r\t" else c for c in words)
     return escape("".join(c for c in kept if c in "\u200c\u200d" or unicodedata.category(c) not in ("Cc", "Cf", "Cs")))
+
+
+def scrolling(label: str, html: str) -> str:
+    """HTML that may be wider than the page, in a frame that a keyboard reaches."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{safe(label)}">{html}</div>'
 
 
 def number(value: Any) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .axes import brief, number
+from .axes import brief, number, scrolling
 from .charts import bars
 from .record import Record
 
@@ -32,7 +32,7 @@ def cost(run: Record) -> str:
     rows = [(word, spent[name], number(limits.get(name))) for name, word in words.items()]
     if (grads := run.last("grads")) > 0:
         rows.append(("gradients", grads, math.nan))
-    return f'<div class="scroll">{bars(rows)}</div>{_split(run)}{_rates(spent)}'
+    return scrolling("What was spent", bars(rows)) + _split(run) + _rates(spent)
 
 
 def _split(run: Record) -> str:

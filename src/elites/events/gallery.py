@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from .axes import MISSING, safe, shown
+from .axes import MISSING, safe, scrolling, shown
 from .record import Record
 from .sheets import Sheet, Tile, opened, read_sheet
 from .sketches import Box, box, drawn_as, legend, scale, sketch
@@ -144,7 +144,7 @@ def contact_sheet(run: Record) -> str:
     head = f'<tr><th scope="col">step</th><th scope="col" colspan="{most}">its objects, best first</th></tr>'
     table = f'<table class="sheet"><thead>{head}</thead><tbody>{out}</tbody></table>'
     note = f'<p class="note">{made.note}</p>' if made.note else ""
-    return f'{made.legend}<div class="scroll" tabindex="0" role="region" aria-label="Best by step">{table}</div>{note}'
+    return made.legend + scrolling("Best by step", table) + note
 
 
 def _best(run: Record) -> tuple[Sheet | None, str]:

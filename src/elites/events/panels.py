@@ -12,7 +12,7 @@ from . import charts, gallery, sketches
 from . import cost as costs
 from . import evidence as readings
 from . import lineage as lineages
-from .axes import number, safe, shown
+from .axes import number, safe, scrolling, shown
 from .cost import cost
 from .curves import evidence_curves, judge_curve, reward_curve
 from .evidence import evidence
@@ -49,7 +49,7 @@ def _best(run: Record) -> str:
     head = '<tr><th scope="col">rank</th><th scope="col">reward</th><th scope="col">drawn at</th></tr>'
     return (
         "<p>They are not drawn; they are in best.safetensors.</p>"
-        + f'<div class="scroll"><table><thead>{head}</thead><tbody>{table}</tbody></table></div>'
+        + scrolling("Best objects", f"<table><thead>{head}</thead><tbody>{table}</tbody></table>")
         if table
         else "<p>There are none.</p>"
     )
@@ -79,7 +79,7 @@ def _failures(run: Record) -> str:
     )
     more = f'<p class="note">and {len(most) - REASONS:,} more reasons</p>' if len(most) > REASONS else ""
     head = '<tr><th scope="col">count</th><th scope="col">reason</th><th scope="col">(step, candidate)</th></tr>'
-    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>{more}'
+    return scrolling("Failures by reason", f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>") + more
 
 
 def _reproduce(run: Record) -> str:
@@ -104,7 +104,7 @@ def _reproduce(run: Record) -> str:
         go_on = shlex.join(["elites", "resume", folder])
         lines.append(go_on if about.get("study") else f"elites.resume({folder!r}, method, target)")
     commands = "\n".join(safe(line) for line in lines)
-    return f'<dl class="facts">{facts}</dl>' + (f"<pre><code>{commands}</code></pre>" if lines else "")
+    return f'<dl class="facts">{facts}</dl>' + (f'<pre tabindex="0"><code>{commands}</code></pre>' if lines else "")
 
 
 def _reward(run: Record) -> str:
