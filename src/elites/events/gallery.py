@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -204,12 +205,17 @@ def _uris(images: Sequence[Image.Image], sides: Sequence[int]) -> list[str]:
 
 
 def _uri(image: Image.Image, side: int) -> str:
-    small = image.copy()
+    return _uri_of(image.mode, image.size, image.tobytes(), side)
+
+
+@lru_cache(maxsize=512)  # a live page asks for the same pictures again and again
+def _uri_of(mode: str, size: tuple[int, int], data: bytes, side: int) -> str:
+    small = Image.frombytes(mode, size, data)
     small.thumbnail((8 * side, side))
-    kind, data = "png", _encoded(small, "PNG")
-    if len(data) > SMALL:
-        kind, data = "jpeg", _encoded(small, "JPEG", quality=86)
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    kind, code = "png", _encoded(small, "PNG")
+    if len(code) > SMALL:
+        kind, code = "jpeg", _encoded(small, "JPEG", quality=86)
+    return f"data:image/{kind};base64,{base64.b64encode(code).decode()}"
 
 
 def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
