@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from elites.events.charts import Axis, Line, number, safe, shown, thinned
+from elites.events.axes import Axis, number, safe, shown, thinned
+from elites.events.charts import Line
 
 
 def test_safe_keeps_letters_and_cuts():

@@ -91,6 +91,7 @@ BAD = {
     "no target": ("method = 1", [], "defines no target"),
     "no method": (STUDY.format(pause=0, steps=2).replace("method =", "other ="), [], "defines no method"),
     "wrong kind of budget": (STUDY.format(pause=0, steps=2) + "budget = 5", [], "elites.Budget"),
+    "wrong kind of draw": (STUDY.format(pause=0, steps=2) + "draw = 5", [], "callable on one object"),
     "import error": ("import no_such_module_of_ours", [], "ModuleNotFoundError"),
     "zero budget": (STUDY.format(pause=0, steps=2), ["--nfe", 0], "leaves nothing to spend"),
     "negative budget": (STUDY.format(pause=0, steps=2), ["--seconds", -1], "leaves nothing to spend"),

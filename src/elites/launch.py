@@ -102,7 +102,7 @@ def fresh(
 ) -> Result:
     """Run a study in a new folder, which is removed again if nothing was saved."""
     stop = Interrupt(folder.path)
-    keep = Checkpoint(folder, study=str(study.path))
+    keep = Checkpoint(folder, study=str(study.path), draw=study.draw)
     on: list[Subscriber] = [*study.on, *shown, keep]
     try:
         write(folder.path / "study.py", study.source.encode())
@@ -136,7 +136,15 @@ def go_on(
     on: list[Subscriber] = [*study.on, *shown]
     with stop.watching(), _guarded(study, folder, shown, new=False):
         return resume(
-            folder, study.method, study.target, budget, on=on, probe=study.probe, final=study.final, stop=stop
+            folder,
+            study.method,
+            study.target,
+            budget,
+            on=on,
+            probe=study.probe,
+            final=study.final,
+            stop=stop,
+            draw=study.draw,
         )
 
 

@@ -7,8 +7,10 @@
     state.safetensors     the method's state, the kept samples and the counters, in one file
     history.jsonl         a row of numbers per step
     failures.jsonl        step, candidate and reason of each failure
-    steps/                pictures of the best of some steps
-    best.safetensors      the best samples, and best/*.png where objects are images
+    steps/                drawings of the best of some steps: PNG where they are pictures, JSON otherwise
+    lineage/              drawings of some that were the best of their time
+    best/                 drawings of the best
+    best.safetensors      the best samples, and their objects where they are arrays; best.json where they are text
     report.html
 
 Files are written aside, synced and renamed. Tensors are safetensors, numbers are JSON, and nothing is pickled, so that

@@ -8,6 +8,7 @@ final    a `Final`, to render the finalists with another walk
 on       a list of subscribers, such as `Watch`
 seed     0 by default
 probe    a `Probe`, or `None` to leave out the look at the reward
+draw     what to show of an object in the report, as `Checkpoint(draw=)` has it; by its type and shape by default
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Study:
     seed: int
     probe: Probe | None
     shown: str
+    draw: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,13 @@ def load(path: str | Path, source: str | None = None, copy: str | Path = "its co
         raise InputError(f"{path} defines on as {type(on).__name__}: give a list of subscribers.")
     if judge is not None and not callable(judge):
         raise InputError(f"{path} defines judge as {type(judge).__name__}: give a callable on a batch of objects.")
+    draw = names.get("draw")
+    if draw is not None and not callable(draw):
+        raise InputError(f"{path} defines draw as {type(draw).__name__}: give a callable on one object.")
     watch: list[Subscriber] = [] if judge is None else [Watch({"judge": judge})]
     probe = None if names.get("probe", True) is None else _the(path, names, "probe", Probe, Probe())
-    return Study(path, source, target, method, budget, final, [Typicality(), *watch, *on], seed, probe, shown)
+    every = [Typicality(), *watch, *on]
+    return Study(path, source, target, method, budget, final, every, seed, probe, shown, draw)
 
 
 def _the(path: Path, names: dict[str, Any], name: str, kind: type, *default: Any) -> Any:

@@ -7,18 +7,19 @@ from a phone to a wide screen. Values that are not finite are gaps.
 from __future__ import annotations
 
 import math
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
-from typing import Any
 
-__all__ = ["MISSING", "STYLE", "Axis", "Band", "Line", "bars", "chart", "number", "safe", "shown", "thinned"]
+from .axes import Axis, safe, shown, thinned
 
-MISSING = "–"  # what stands for NaN
-POINTS = 400  # most points of a curve
+__all__ = ["SIGN", "STYLE", "Band", "Line", "bars", "chart"]
+
 SIDE = 1000.0  # of the coordinates inside a plot
 
+SIGN = (  # a triangle with an exclamation mark: the shape says what the colour says
+    '<svg viewBox="0 0 20 20" aria-hidden="true"><path class="triangle" d="M10 1.5L19.5 18.5H.5Z"/>'
+    '<path class="cut" d="M10 7v5M10 15.4h.01"/></svg>'
+)
 STYLE = """
 figure.chart{margin:0;min-width:0}
 .chart figcaption{display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;align-items:baseline;margin-bottom:.9rem}
@@ -45,10 +46,17 @@ path.main{stroke:var(--accent);stroke-width:2.25}
 path.thin{stroke:var(--accent);stroke-width:1;stroke-opacity:.75}
 path.ink{stroke:var(--ink)}
 path.band{fill:var(--ink);fill-opacity:.13;stroke:none}
+path.post{stroke:var(--warn);stroke-width:2;stroke-linecap:butt}
+.plot .sign{bottom:calc(100% + .15rem);transform:translateX(-50%)}
+.sign svg,.mark svg{display:block;width:1em;height:1em;position:static}
+.sign svg{width:.95rem;height:.95rem}
+svg path.triangle{fill:var(--warn);stroke:none}
+svg path.cut{stroke:var(--paper);stroke-width:2}
 path.dots{stroke:var(--accent);stroke-width:5}
 path.end{stroke:var(--accent);stroke-width:11}
 path.ring{stroke:var(--soft);stroke-width:11}
-path.final{stroke:var(--ink);stroke-width:11}
+path.hole{stroke:var(--paper);stroke-width:6}
+path.final{stroke:var(--ink);stroke-width:10;stroke-linecap:square}
 table.bars{border-collapse:collapse;width:100%;max-width:46rem}
 .bars th,.bars td{border:0;padding:.45rem .9rem .45rem 0;vertical-align:middle;white-space:nowrap}
 .bars td{text-align:right}
@@ -58,92 +66,6 @@ table.bars{border-collapse:collapse;width:100%;max-width:46rem}
 .bars td.bar i{display:block;height:100%;background:var(--accent);border-radius:.1rem}
 @media (max-width:34rem){.bars td.bar{min-width:2.5rem}.bars th,.bars td{padding-right:.5rem;font-size:.85rem}}
 """
-
-
-def safe(text: object, most: int = 4000) -> str:
-    """Text of a stranger for HTML: escaped, without characters that steer direction or control, and cut if long."""
-    words = str(text)
-    words = words if len(words) <= most else words[:most] + "…"
-    kept = (" " if c in "\n\r\t" else c for c in words)
-    return escape("".join(c for c in kept if c in "\u200c\u200d" or unicodedata.category(c) not in ("Cc", "Cf", "Cs")))
-
-
-def number(value: Any) -> float:
-    """A float of whatever stood in a file; NaN for what is no number, or none that can be drawn."""
-    try:
-        out = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-    return out if abs(out) < 1e100 else math.nan
-
-
-def shown(value: float) -> str:
-    """A number for people; a dash for NaN."""
-    if not math.isfinite(value):
-        return MISSING
-    if abs(value) < 1e9 and (value == round(value) or abs(value) >= 1e4):
-        text = f"{value:,.0f}"
-    else:
-        text = f"{value:#.4g}".rstrip(".")
-    return text.replace("-", "−")
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A range of numbers with a label."""
-
-    label: str
-    low: float
-    high: float
-    whole: bool = False
-
-    @classmethod
-    def around(
-        cls, label: str, values: Iterable[float], *, least: float = 0.0, pad: float = 0.04, whole: bool = False
-    ) -> Axis:
-        """The axis that holds all finite values, `least` wide at least, and never of no width."""
-        good = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
-        low, high = min(good), max(good)
-        scale = max(abs(low), abs(high))
-        if high - low <= max(1e-6 * scale, 1e-100):  # all equal, up to the noise of float32
-            least = max(least, 1.0 if whole else 0.2 * scale or 1.0)
-        if high - low < least:
-            middle = (low + high) / 2
-            low, high = (low, low + least) if whole else (middle - least / 2, middle + least / 2)
-        margin = pad * (high - low)
-        return cls(label, low - margin, high + margin, whole)
-
-    def place(self, value: float) -> float:
-        """The value as a fraction of the axis."""
-        return (value - self.low) / (self.high - self.low)
-
-    def ticks(self, about: int = 5) -> list[tuple[float, str]]:
-        """Round values with their labels."""
-        raw = (self.high - self.low) / about
-        power = 10.0 ** math.floor(math.log10(raw))
-        step = next((m * power for m in (1, 2, 5) if m * power >= raw), 10 * power)
-        step = max(step, 1.0) if self.whole else step
-        digits = max(0, -math.floor(math.log10(step) + 1e-9))
-        found = (k * step for k in range(math.ceil(self.low / step), math.floor(self.high / step) + 1))
-        return [(v, self._label(v, digits)) for v in found]
-
-    def _label(self, value: float, digits: int) -> str:
-        text = f"{value:,.{digits}f}"
-        return (text if len(text) <= 9 else f"{value:.4g}").replace("-", "−")
-
-
-def thinned(y: Sequence[float]) -> list[int]:
-    """At most `POINTS` indices of a curve that keep its peaks and its troughs."""
-    n = len(y)
-    if n <= POINTS:
-        return list(range(n))
-    kept: list[int] = []
-    buckets = POINTS // 2 - 1
-    for b in range(buckets):
-        part = range(b * n // buckets, (b + 1) * n // buckets)
-        good = [i for i in part if math.isfinite(y[i])]
-        kept += sorted({min(good, key=y.__getitem__), max(good, key=y.__getitem__)}) if good else part[:1]
-    return sorted({0, *kept, n - 1})
 
 
 @dataclass(frozen=True)
@@ -219,6 +141,12 @@ def _trace(points: Sequence[tuple[float, float]], across: Axis, up: Axis) -> str
     return "M" + "L".join(f"{SIDE * across.place(x):.1f} {SIDE * (1 - up.place(y)):.1f}" for x, y in points)
 
 
+def _path(look: str, data: str) -> str:
+    """A path; a ring has a hole."""
+    hole = f'<path class="hole" d="{data}"/>' if look == "ring" else ""
+    return f'<path class="{look}" d="{data}"/>{hole}'
+
+
 def chart(
     title: str,
     marks: Sequence[Line | Band],
@@ -227,6 +155,7 @@ def chart(
     *,
     size: str = "",
     levels: Sequence[tuple[str, float]] = (),
+    posts: Sequence[tuple[str, float]] = (),
     diagonal: str = "",
 ) -> str:
     """A figure of lines and bands.
@@ -237,6 +166,7 @@ def chart(
         across, up: the axes.
         size: a class of the style, `tall` or `square`, of a chart alone under a heading that is its title.
         levels: names and values of dashed horizontal lines.
+        posts: names and places of vertical lines, with a mark on top.
         diagonal: name of the dashed line where both axes are equal; empty for none.
     """
     lines = [Line(name, "level", [across.low, across.high], [v, v]) for name, v in levels if math.isfinite(v)]
@@ -245,19 +175,30 @@ def chart(
     drawn = [m for m in (*lines, *marks) if m.path(across, up)]
     ys, xs = up.ticks(), across.ticks(7)
     grid = "".join(f"M0 {SIDE * (1 - up.place(v)):.1f}h{SIDE:.0f}" for v, _ in ys)
-    paths = "".join(f'<path class="{m.look}" d="{m.path(across, up)}"/>' for m in drawn)
-    label = ". ".join([title, *(m.said() for m in drawn if m not in lines)])
+    paths = "".join(_path(m.look, m.path(across, up)) for m in drawn)
+    there = [(name, x) for name, x in posts if across.low <= x <= across.high]
+    for _, x in there:
+        at = SIDE * across.place(x)
+        paths += f'<path class="post" d="M{at:.1f} 0v{SIDE:.0f}"/>'
+    said = [f"{name} at {shown(x)}" for name, x in there]
+    label = ". ".join([title, *(m.said() for m in drawn if m not in lines), *said])
     keys = "".join(
-        f'<span class="key"><svg viewBox="0 0 24 10" aria-hidden="true"><path class="{m.look}" d="{m.swatch()}"/>'
-        f"</svg>{safe(m.name)}</span>"
+        f'<span class="key"><svg viewBox="0 0 24 10" aria-hidden="true">{_path(m.look, m.swatch())}</svg>'
+        f"{safe(m.name)}</span>"
         for m in [*(m for m in drawn if m not in lines), *lines]
         if m.name
+    )
+    keys += "".join(
+        f'<span class="key"><svg viewBox="0 0 24 10" aria-hidden="true"><path class="post" d="M12 0v10"/></svg>'
+        f"{safe(name)} at {safe(across.label)} {shown(x)}</span>"
+        for name, x in there
     )
     ticks = "".join(f'<span class="y" style="bottom:{100 * up.place(v):.2f}%">{t}</span>' for v, t in ys)
     ticks += "".join(f'<span class="x" style="left:{100 * across.place(v):.2f}%">{t}</span>' for v, t in xs)
     ticks += f'<span class="of-y">{safe(up.label)}</span><span class="of-x">{safe(across.label)}</span>'
     head = "" if size else f"<b>{safe(title)}</b>"
-    named = " named" if up.label else ""
+    ticks += "".join(f'<span class="sign" style="left:{100 * across.place(x):.2f}%">{SIGN}</span>' for _, x in there)
+    named = " named" if up.label or there else ""
     gutter = max((len(t) for _, t in ys), default=1)
     return (
         f'<figure class="chart {size}{named}"><figcaption>{head}{keys}</figcaption>'

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
@@ -22,35 +23,50 @@ from ..store import Folder, write
 from ..stream import Stream
 from ..target import Target
 from ..types import Budget, Event, Failure, InputError, Method, Result, Samples, Setup
-from .pictures import pictures, png, strip
+from .drawings import Draw, drawn
+from .pictures import png
+from .sheets import write_sheet
 
 __all__ = ["Checkpoint", "resume"]
 
-SHOWN = 8  # objects pictured per step
+SHOWN = 8  # objects drawn per step
+PLAIN = 10_000_000  # most bytes of the best objects as JSON
 
 
 class Checkpoint:
-    """Subscriber that keeps a run folder: state, history, failures, pictures of some steps, and the best objects.
+    """Subscriber that keeps a run folder: state, history, failures, drawings of some steps, and the best objects.
 
     List it after the subscribers that add columns to the history.
 
     Arguments:
         folder: path of a new folder, or a `Folder` that is open.
         seconds: least time between two saves of the state; a kill loses no more than that and one step.
+        study: path of the study, if the run comes from one.
+        draw: what to show of one object: a `Molecule`, `Series`, `Trajectory` or `Text`, a PIL image, or a part of the
+            object; `None` to go by its type and shape, as `drawing` says.
 
     Raises:
         InputError: at once, if the folder exists.
         StoreError: if it cannot be written.
     """
 
-    def __init__(self, folder: str | Path | Folder, *, seconds: float = 1.0, study: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path | Folder,
+        *,
+        seconds: float = 1.0,
+        study: str | None = None,
+        draw: Draw | None = None,
+    ) -> None:
         self.folder = folder if isinstance(folder, Folder) else Folder.create(folder)
         self.seconds = seconds
         self.study = study
+        self.draw = draw
         self._rows: list[dict[str, float]] = []
         self._failures: list[Failure] = []
         self._saved = -math.inf
         self._last: Event | None = None
+        self._ahead = -math.inf  # where the last new best that was drawn lies, in twentieths of a decade
 
     @contextmanager
     def around(self, setup: Setup) -> Iterator[None]:
@@ -83,14 +99,23 @@ class Checkpoint:
         self._rows, self._failures, self._saved = [], [], time.monotonic()
 
     def _picture(self, event: Event) -> None:
-        step = event.step
-        # steps at a tenth of a decade apart, so that a long run keeps a readable number of pictures
-        due = step < 2 or math.floor(10 * math.log10(step)) > math.floor(10 * math.log10(step - 1))
-        if due and event.info.samples is not None:
-            top = event.info.samples.top(SHOWN)
-            images = pictures(_decoded(event.setup.target, top)) if len(top) else []
-            if images:
-                write(self.folder.path / "steps" / f"{step:06d}.png", strip(images, top.reward.tolist()))
+        """Draw the best of some steps, and some of those that were the best of the run."""
+        step, some, best = event.step, event.info.samples, event.best
+        if some is None or not len(top := some.top(SHOWN)):
+            return
+        # steps at a tenth of a decade apart, so that a long run keeps a readable number of drawings
+        if step < 2 or math.floor(10 * math.log10(step)) > math.floor(10 * math.log10(step - 1)):
+            self._draw("steps", event, top)
+        new = best is not None and len(best) and torch.equal(best.keys[0].cpu(), top.keys[0].cpu())
+        at = math.floor(20 * math.log10(step)) if step else -1
+        if new and at > self._ahead:
+            self._draw("lineage", event, top[:1])
+            self._ahead = at
+
+    def _draw(self, name: str, event: Event, samples: Samples) -> None:
+        drawings = drawn(_decoded(event.setup.target, samples), self.draw)
+        stem = self.folder.path / name / f"{event.step:06d}"
+        write_sheet(stem, drawings, samples.reward.tolist(), samples.keys.tolist())
 
     def _finish(self, event: Event, result: Result) -> None:
         if self._last is not None:
@@ -100,10 +125,23 @@ class Checkpoint:
         pack(result.samples, "best", tensors)
         objects = _decoded(event.setup.target, result.samples) if len(result.samples) else []
         if objects and all(isinstance(o, Tensor | np.ndarray) for o in objects):
-            tensors["best.objects"] = torch.stack([torch.as_tensor(o).cpu() for o in objects])
+            arrays = [torch.as_tensor(o).cpu() for o in objects]
+            if len({a.shape for a in arrays}) == 1:
+                tensors["best.objects"] = torch.stack(arrays)
+            else:
+                tensors |= {f"best.objects.{i}": a for i, a in enumerate(arrays)}
         write(path / "best.safetensors", save({name[5:]: v.clone() for name, v in tensors.items()}))
-        for i, image in enumerate(pictures(objects)):
-            write(path / "best" / f"{i:02d}.png", png(image))
+        if objects and (plain := _json(objects)):
+            write(path / "best.json", plain)
+        drawings = drawn(objects, self.draw)
+        if drawings and all(isinstance(it, Image.Image) for it in drawings):
+            for i, image in enumerate(drawings):
+                assert isinstance(image, Image.Image)
+                write(path / "best" / f"{i:02d}.png", png(image))
+        elif drawings:
+            write_sheet(
+                path / "best" / "objects", drawings, result.samples.reward.tolist(), result.samples.keys.tolist()
+            )
         summary = {
             "stopped": result.stopped,
             "best": float(result.best.reward[0]) if len(result.best) else None,
@@ -122,6 +160,17 @@ def _decoded(target: Target, samples: Samples) -> list[Any]:
     return [obj for i in range(0, len(samples), size) for obj in target.decode(samples.x[i : i + size])]
 
 
+def _json(objects: list[Any]) -> bytes:
+    """Strings, and what is made of them, as JSON; nothing for other objects, or too many of them."""
+    if not all(isinstance(o, str | dict | list | tuple) for o in objects):
+        return b""
+    try:
+        data = json.dumps(objects, ensure_ascii=True).encode()
+    except (TypeError, ValueError, RecursionError):
+        return b""
+    return data if len(data) <= PLAIN else b""
+
+
 def resume(
     folder: str | Path | Folder,
     method: Method,
@@ -132,6 +181,7 @@ def resume(
     probe: Probe | None = Probe(),  # noqa: B008 (frozen)
     final: Final | None = None,
     stop: Callable[[], bool] | None = None,
+    draw: Draw | None = None,
 ) -> Result:
     """Go on with the run in a folder, to the same bits as if it had never stopped.
 
@@ -140,6 +190,7 @@ def resume(
         method, target: as they were.
         budget: a new one, or `None` for the old.
         on, probe, final, stop: as for `run`; a `Checkpoint` on the folder is added.
+        draw: as for `Checkpoint`.
 
     Raises:
         InputError: if the folder is none, is in use, is damaged, or belongs to another method or target.
@@ -155,7 +206,7 @@ def resume(
         held.check(setup)
         start = held.load(method.init(target, Stream(seed)))
         held.begin(setup, about.get("study"))
-        subscribers: list[Subscriber] = [*on, Checkpoint(held)]
+        subscribers: list[Subscriber] = [*on, Checkpoint(held, draw=draw)]
         return run(method, target, given, seed, on=subscribers, probe=probe, final=final, stop=stop, start=start)
     finally:
         held.close()

@@ -5,29 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from .charts import Axis, Band, Line, chart
+from .axes import Axis
+from .charts import Band, Line, chart
 from .record import Record
 
 __all__ = ["evidence_curves", "judge_curve", "reward_curve"]
 
 MOST = 12  # charts of columns that a method or a `Watch` has added
-USUAL = {
-    *(
-        "step",
-        "failures",
-        "nfe",
-        "rewards",
-        "grads",
-        "seconds",
-        "count",
-        "max",
-        "mean",
-        "q10",
-        "median",
-        "q90",
-        "best",
-    ),
-    *("shell", "final", "preview", "sd", "ties", "repeat", "network_seconds", "reward_seconds", "judge", "distance"),
+USUAL = {  # columns with a place of their own
+    *("step", "failures", "nfe", "rewards", "grads", "seconds", "count", "max", "mean", "q10", "median", "q90"),
+    *("best", "shell", "white", "judge", "distance", "alarm", "final", "preview"),
+    *("sd", "ties", "repeat", "network_seconds", "reward_seconds"),
 }
 
 
@@ -49,26 +37,47 @@ def reward_curve(run: Record) -> str:
     ]
     prior = [("best prior sample", run.probe.get("max", math.nan))]
     axis = Axis.around("reward", [*core, *below, *high])
-    out = chart("Reward by step", marks, _across(x), axis, size="tall", levels=prior)
+    out = chart("Reward by step", marks, _across(x), axis, size="tall", levels=prior, posts=_posts(run))
     clipped = any(v < axis.low for v in low)
     return out + ('<p class="note">The band runs on below the frame.</p>' if clipped else "")
 
 
 def evidence_curves(run: Record) -> str:
     """|z|^2/d, the distance to data, and every further column, each in a chart; empty if there are none."""
-    x = run.steps
+    noise = math.isfinite(run.of_best("shell"))  # else the numbers are those of a prior sample
     out = [
-        _curve(x, title, run.column(name), [(level, 1.0)])
-        for name, title, level in (
-            ("shell", "|z|²/d of the best", "typical of the prior"),
-            ("distance", "Distance to data of the best", "like held-out data"),
+        _curve(run, title, name, [(level, value)])
+        for name, title, level, value in (
+            ("shell", "|z|²/d of the best", "typical of the prior", 1.0),
+            ("white", "Whiteness of the best noise, p-value", "one prior draw in a hundred", 0.01),
+            ("distance", "Distance to data of the best", "like held-out data", 1.0),
         )
-        if name != "shell" or math.isfinite(run.of_best(name))  # else it is that of a prior sample
+        if noise or name == "distance"
     ]
     more = list(dict.fromkeys(name for row in run.rows for name in row if name not in USUAL))
-    out += [_curve(x, name, run.column(name), []) for name in more[:MOST]]
-    note = f'<p class="note">{len(more) - MOST} more columns are in history.jsonl.</p>' if len(more) > MOST else ""
-    return f'<div class="charts">{"".join(out)}</div>{note}' if any(out) else ""
+    out += [_curve(run, _titled(name), name, []) for name in more[:MOST]]
+    if not any(out):
+        return ""
+    notes = [_on_shell(run)] if noise else []
+    notes += [ON_DISTANCE] if math.isfinite(run.last("distance")) else []
+    notes += [f"{len(more) - MOST} more columns are in history.jsonl."] if len(more) > MOST else []
+    return f'<div class="charts">{"".join(out)}</div>' + "".join(f'<p class="note">{note}</p>' for note in notes)
+
+
+ON_DISTANCE = (
+    "Distance to data is that from the best object to the nearest of the data, in units of what held-out data have: "
+    "1 is like real data, well above 1 is unlike any of them, near 0 is a copy of one."
+)
+
+
+def _on_shell(run: Record) -> str:
+    """How to read |z|^2/d, with the spread that the prior has where the dimension is known."""
+    said = "|z|²/d is the squared length of the best object’s noise over its dimension: 1 is typical of the prior"
+    if run.size:
+        unit = math.sqrt(2 / run.size)
+        away = abs(run.of_best("shell") - 1) / unit
+        said += f" at d = {run.size:,}, give or take {unit:.2g}; this noise is {away:.1f} standard deviations off"
+    return f"{said}. The network was never trained on noise that is far from 1."
 
 
 def judge_curve(run: Record) -> str:
@@ -102,11 +111,24 @@ def judge_curve(run: Record) -> str:
     )
 
 
-def _curve(x: list[float], title: str, y: list[float], levels: list[tuple[str, float]]) -> str:
+def _curve(run: Record, title: str, name: str, levels: list[tuple[str, float]]) -> str:
+    x, y = run.steps, run.column(name)
     if not any(map(math.isfinite, y)):
         return ""
     axis = Axis.around("", [*y, *(v for _, v in levels)], least=0.5 if levels else 0.0)
-    return chart(title, [Line("", "main", x, y)], _across(x), axis, levels=levels)
+    return chart(title, [Line("", "main", x, y)], _across(x), axis, levels=levels, posts=_posts(run))
+
+
+def _titled(name: str) -> str:
+    """What a column is, in words where its name says so."""
+    if name == "alarm.p":
+        return "P-value of the alarm"
+    return f"Reward term: {name[5:]}" if name.startswith("term.") else name
+
+
+def _posts(run: Record) -> list[tuple[str, float]]:
+    """Where the alarm rang, if it did."""
+    return [("hacking alarm", run.alarm)] if math.isfinite(run.alarm) else []
 
 
 def _across(x: Iterable[float]) -> Axis:

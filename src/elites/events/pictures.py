@@ -11,30 +11,63 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-__all__ = ["pictures", "png", "strip"]
+__all__ = ["picture", "png", "strip"]
 
 SMALL, LARGE = 64, 160  # sides of a thumbnail in pixels
+FRAMES = 6  # most frames of a video
 
 
-def pictures(objects: Any) -> list[Image.Image]:
-    """Images of a batch `(n, C, H, W)` or `(n, H, W, C)`, in [0, 1] or uint8, or of a list of images or PIL images.
+def picture(thing: Any) -> Image.Image | None:
+    """The image of a PIL image, or of an array `(C, H, W)` or `(H, W, C)` in [0, 1] or uint8, where C is 1 or 3.
 
-    C is 1 or 3. Objects of another kind give an empty list.
+    A video `(F, C, H, W)` or `(F, H, W, C)` is some of its frames side by side. Anything else gives nothing.
     """
-    if isinstance(objects, list | tuple) and objects and all(isinstance(o, Image.Image) for o in objects):
-        return [o.convert("RGB") for o in objects]
-    if isinstance(objects, list | tuple) and objects and all(isinstance(o, Tensor | np.ndarray) for o in objects):
-        return [p for o in objects for p in pictures(o[None])]
-    if not isinstance(objects, Tensor | np.ndarray) or objects.ndim != 4:
-        return []
-    array = objects.detach().cpu().numpy() if isinstance(objects, Tensor) else objects
-    if array.shape[1] in (1, 3):
-        array = array.transpose(0, 2, 3, 1)
-    elif array.shape[3] not in (1, 3):
-        return []
+    if isinstance(thing, Image.Image):
+        return thing.convert("RGB")
+    if not isinstance(thing, Tensor | np.ndarray) or thing.ndim not in (3, 4) or 0 in thing.shape:
+        return None
+    if thing.ndim == 4:
+        some = np.unique(np.linspace(0, len(thing) - 1, min(FRAMES, len(thing))).round().astype(int))
+        frames = [picture(thing[int(i)]) for i in some]
+        return None if None in frames else _row([f for f in frames if f is not None])
+    array = (
+        (thing.detach().cpu().float().numpy() if thing.is_floating_point() else thing.cpu().numpy())
+        if isinstance(thing, Tensor)
+        else thing
+    )
+    if array.shape[0] in (1, 3):
+        array = array.transpose(1, 2, 0)
+    elif array.shape[2] not in (1, 3):
+        return None
+    if array.dtype.kind not in "fiub":
+        return None
     whole = array.dtype == np.uint8  # already 0 to 255
     pixels = array if whole else (np.nan_to_num(array.astype(float)).clip(0, 1) * 255).round().astype(np.uint8)
-    return [Image.fromarray(p[..., 0] if p.shape[-1] == 1 else p) for p in pixels]
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def strip(images: Sequence[Image.Image], rewards: Sequence[float], keys: Sequence[Sequence[int]] = ()) -> bytes:
+    """PNG of thumbnails side by side, with their rewards and keys in its text."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("rewards", json.dumps([float(r) for r in rewards]))
+    text.add_text("keys", json.dumps([[int(v) for v in key] for key in keys]))
+    return _encoded(_row([_thumbnail(image) for image in images]), text)
+
+
+def png(image: Image.Image, most: int | None = None) -> bytes:
+    """PNG of one image, tiny ones enlarged by a whole factor, and ones above `most` pixels shrunk."""
+    shrunk = max(image.size) < SMALL or (most is not None and max(image.size) > most)
+    return _encoded(_thumbnail(image) if shrunk else image, None)
+
+
+def _row(images: Sequence[Image.Image]) -> Image.Image:
+    mode = "RGB" if len({i.mode for i in images}) > 1 else images[0].mode
+    out = Image.new(mode, (sum(i.width for i in images), max(i.height for i in images)))
+    left = 0
+    for image in images:
+        out.paste(image, (left, 0))
+        left += image.width
+    return out
 
 
 def _thumbnail(image: Image.Image) -> Image.Image:
@@ -42,31 +75,10 @@ def _thumbnail(image: Image.Image) -> Image.Image:
     if side < SMALL:
         factor = -(-SMALL // side)
         return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    return (
-        image
-        if side <= LARGE
-        else image.resize(
-            (image.width * LARGE // side or 1, image.height * LARGE // side or 1), Image.Resampling.LANCZOS
-        )
-    )
-
-
-def strip(images: Sequence[Image.Image], rewards: Sequence[float]) -> bytes:
-    """PNG of thumbnails side by side, with their rewards in its text."""
-    small = [_thumbnail(image) for image in images]
-    out = Image.new(small[0].mode, (sum(i.width for i in small), max(i.height for i in small)))
-    left = 0
-    for image in small:
-        out.paste(image, (left, 0))
-        left += image.width
-    text = PngImagePlugin.PngInfo()
-    text.add_text("rewards", json.dumps([float(r) for r in rewards]))
-    return _encoded(out, text)
-
-
-def png(image: Image.Image) -> bytes:
-    """PNG of one image, tiny ones enlarged by a whole factor."""
-    return _encoded(_thumbnail(image) if max(image.size) < SMALL else image, None)
+    if side <= LARGE:
+        return image
+    shrunk = (image.width * LARGE // side or 1, image.height * LARGE // side or 1)
+    return image.resize(shrunk, Image.Resampling.LANCZOS)
 
 
 def _encoded(image: Image.Image, text: PngImagePlugin.PngInfo | None) -> bytes:

@@ -12,7 +12,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from ..store import Folder
-from .charts import number
+from ..types import Reading
+from .axes import number
 
 __all__ = ["Record"]
 
@@ -99,6 +100,37 @@ class Record:
     def probe(self) -> dict[str, float]:
         """The row of the probe; empty if there was none."""
         return self.rows[0] if self.rows and self.rows[0].get("step") == 0 else {}
+
+    @property
+    def evidence(self) -> list[Reading]:
+        """What subscribers read of the winners; empty until the run has ended."""
+        told = self.result.get("evidence")
+        return [
+            Reading(
+                str(it.get("name", "")),
+                number(it.get("value")),
+                number(it.get("quantile")),
+                str(it.get("says", "")),
+                it.get("warns") is True,
+            )
+            for it in (told if isinstance(told, list) else [])
+            if isinstance(it, dict)
+        ]
+
+    @property
+    def alarm(self) -> float:
+        """The step at which the hacking alarm rang; NaN if it did not."""
+        rang = (row.get("step", float(i)) for i, row in enumerate(self.rows) if row.get("alarm", 0.0) > 0)
+        return next(rang, math.nan)
+
+    @property
+    def improvements(self) -> list[tuple[int, float]]:
+        """Step and reward of every new best of the search, in their order; step 0 is the probe."""
+        out: list[tuple[int, float]] = []
+        for step, best in zip(self.steps, self.column("best"), strict=True):
+            if math.isfinite(best) and math.isfinite(step) and (not out or best > out[-1][1]):
+                out.append((int(step), best))
+        return out
 
     @property
     def method(self) -> str:
