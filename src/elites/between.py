@@ -34,7 +34,7 @@ def between(on: Sequence[object], stop: Callable[[], bool] | None) -> tuple[str,
         why = next((why for s in on if isinstance(s, Ender) and (why := s.ends())), "")
         if stop is not None and stop():
             why = "interrupted"
-        if why or not any([s.pauses() for s in on if isinstance(s, Pauser)]):
+        if why or not any(isinstance(s, Pauser) and s.pauses() for s in on):
             return why, 0.0 if began is None else time.monotonic() - began
         began = time.monotonic() if began is None else began
         time.sleep(WAIT)

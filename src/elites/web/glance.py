@@ -9,6 +9,7 @@ import sqlite3
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def _at_work(path: Path, rows: list[dict[str, Any]]) -> tuple[str, str]:
             return "paused", "It waits. The time is not charged."
         return "pausing", "It waits after this step."
     clock = [number(row.get("seconds")) for row in rows]
-    longest = max((b - a for a, b in zip(clock, clock[1:], strict=False) if b > a), default=0.0)
+    longest = max((b - a for a, b in pairwise(clock) if b > a), default=0.0)
     written = max(time_ns for time_ns, _ in sizes(path, SIGNS)) / 1e9
     if time.time() - written > max(PATIENCE, STEPS * longest):
         at = time.strftime("%H:%M:%S", time.localtime(written))
@@ -107,11 +108,11 @@ def _at_work(path: Path, rows: list[dict[str, Any]]) -> tuple[str, str]:
 
 def _under_way(path: Path) -> tuple[int, int]:
     """The last step that has evaluations in the ledger, and how many of them have ended."""
-    with suppress(sqlite3.Error, TypeError):
-        with closing(sqlite3.connect(f"{(path / LEDGER).resolve().as_uri()}?mode=ro", uri=True, timeout=0.2)) as db:
-            (step,) = db.execute("SELECT max(run_step) FROM evaluation").fetchone()
-            (ended,) = db.execute("SELECT count(*) FROM evaluation WHERE run_step = ? AND state", (step,)).fetchone()
-            return int(step), int(ended)
+    name = f"{(path / LEDGER).resolve().as_uri()}?mode=ro"
+    with suppress(sqlite3.Error, TypeError), closing(sqlite3.connect(name, uri=True, timeout=0.2)) as db:
+        (step,) = db.execute("SELECT max(run_step) FROM evaluation").fetchone()
+        (ended,) = db.execute("SELECT count(*) FROM evaluation WHERE run_step = ? AND state", (step,)).fetchone()
+        return int(step), int(ended)
     return 0, 0
 
 

@@ -9,7 +9,6 @@ from html import escape
 from pathlib import Path
 
 from ..events.charts import shown
-from ..types import InputError
 from .watched import Watched
 
 __all__ = ["Runs"]
@@ -22,18 +21,13 @@ class Runs:
     """The runs that are watched.
 
     Arguments:
-        folders: of runs, or folders that hold some.
-
-    Raises:
-        InputError: if one of them is not there.
+        folders: of runs, or folders that hold some or will.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.named: list[Path] = []
         self.homes: list[Path] = []
         for folder in folders:
-            if not folder.is_dir():
-                raise InputError(f"There is no folder {folder}: name run folders, or a folder that holds some.")
             (self.named if (folder / "run.json").exists() else self.homes).append(folder)
         self._known: dict[str, Watched] = {}
         self._listed: list[Watched] = []

@@ -11,11 +11,12 @@ from html import unescape
 from pathlib import Path
 
 from ..events.charts import safe, shown
+from ..events.control import ask
 from ..events.outcome import outcome
 from ..events.panels import PANELS, Panel
 from ..events.record import Record
 from ..types import InputError
-from .glance import Glance, sizes
+from .glance import FILES, Glance, sizes
 
 __all__ = ["Part", "Watched", "digest"]
 
@@ -70,6 +71,8 @@ class Watched:
         self._looking, self._making = threading.Lock(), threading.Lock()
         self._looked = -math.inf
         self._seen: object = None
+        self._read_at = -math.inf
+        self._glanced: object = None
         self._due: set[str] = set()
         self._record: Record | None = None
 
@@ -78,7 +81,9 @@ class Watched:
         if self._looking.acquire(blocking=self._looked == -math.inf):
             try:
                 if time.monotonic() - self._looked >= LOOK:
-                    self.glance = Glance.at(self.path)
+                    files = sizes(self.path, (*FILES, "lock"))  # whoever goes on with a run writes its name in there
+                    if self.glance.alive or files != self._glanced:  # one that is not at work changes no file
+                        self.glance, self._glanced = Glance.at(self.path), files
                     self._looked = time.monotonic()
             finally:
                 self._looking.release()
@@ -89,7 +94,7 @@ class Watched:
         glance = self.look()
         if self._making.acquire(blocking=not self.parts):
             try:
-                self._read(glance)
+                glance = self._read(glance)
                 made = {STATE: self._part("", _state(glance, self.name))}
                 for name, (title, panel) in MADE.items():
                     if (part := self._panel(name, title, panel)) is not None and part.html:
@@ -99,17 +104,31 @@ class Watched:
                 self._making.release()
         return self.parts
 
-    def _read(self, glance: Glance) -> None:
+    def order(self, word: str) -> bool:
+        """Ask something of the run, if it is at work.
+
+        Raises:
+            StoreError: if its folder cannot be written.
+        """
+        if not Glance.at(self.path).alive:
+            return False
+        ask(self.path, word)
+        self._looked = 0.0  # the next look is due
+        return True
+
+    def _read(self, glance: Glance) -> Glance:
         """Read the folder again if it has changed; that of a run that is gone stays as it was."""
-        seen = sizes(self.path)
-        if seen == self._seen or glance.word == "gone":
-            return
+        if self._read_at == self._looked or glance.word == "gone":
+            return glance
+        self._read_at, seen = self._looked, sizes(self.path)
+        if seen == self._seen:
+            return glance
         try:
             self._record = Record.read(self.path)
         except (InputError, OSError) as error:
-            self.glance = replace(glance, word="gone", says=str(error))
-            return
+            return replace(glance, word="gone", says=str(error))
         self._seen, self._due = seen, set(MADE)
+        return glance
 
     def _panel(self, name: str, title: str, panel: Panel) -> Part | None:
         old, now = self.parts.get(name), time.monotonic()
@@ -130,13 +149,11 @@ def _state(glance: Glance, name: str) -> str:
     """Name, state, buttons and what goes on with the run."""
     step, (current, ended) = glance.last.get("step", math.nan), glance.under_way
     told = f"step {step:.0f}" if math.isfinite(step) else "no step yet"
-    if glance.word in ("running", "silent", "pausing") and (ended and not current <= step):
-        told += f", {ended:,} scored in step {current:,}"
+    if glance.word in ("running", "silent", "pausing") and ended and not current <= step:
+        told += f", {ended:,} scored in step {current:,}" if current else f", {ended:,} scored in the probe"
     if math.isfinite(glance.best):
         told += f" · best {shown(glance.best)}"
-    out = (
-        f'<h2><bdi>{safe(name)}</bdi></h2><p class="now {glance.word}"><b>{glance.word}</b> <span>{told}</span></p>'
-    )
+    out = f'<h2><bdi>{safe(name)}</bdi></h2><p class="now {glance.word}"><b>{glance.word}</b> <span>{told}</span></p>'
     if glance.alive:
         waits = glance.word in ("pausing", "paused")
         first = ("go-on", "Go on") if waits else ("pause", "Pause")
@@ -151,7 +168,6 @@ def _state(glance: Glance, name: str) -> str:
     if glance.command:
         out += (
             f'<div class="again"><code>{safe(glance.command)}</code>'
-            f'<button type="button" data-copy aria-label="Copy the command that goes on with {safe(name)}">Copy</button>'
-            "</div>"
+            f'<button type="button" data-copy aria-label="Copy what goes on with {safe(name)}">Copy</button></div>'
         )
     return out
