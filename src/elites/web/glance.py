@@ -13,8 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from ..events import control
 from ..events.charts import number
-from ..events.control import PAUSE, STOP, order
 from ..lock import held
 from ..store import CONTROL, LEDGER
 
@@ -52,17 +52,17 @@ class Glance:
         if not (path / "run.json").exists():
             return cls(path, "gone", "Its folder is not there, or is no run any more.")
         alive = held(path)  # first: a run lets go of its lock after it has written how it ended
+        asked = _asked(path)  # before its rows: a run that waits has written them
         about, result, rows = _object(path / "run.json"), _object(path / "result.json"), _tail(path / "history.jsonl")
         last = {name: number(value) for name, value in rows[-1].items()} if rows else {}
         if result and not (last and number(result.get("nfe")) < last.get("nfe", math.nan)):
-            stopped = str(result.get("stopped", "no reason given"))
-            if stopped != "interrupted":
-                return cls(path, "ended", f"Stopped: {stopped}.", last=last)
+            if result.get("stopped") != "interrupted":
+                return cls(path, "ended", last=last)
             return cls(path, "stopped", "It was interrupted; this goes on with it:", _again(path, about), last)
         if not alive:
             says = "Its process has ended before the run did; this goes on with it:"
             return cls(path, "died", says, _again(path, about), last)
-        return cls(path, *_at_work(path, rows), last=last, under_way=_under_way(path))
+        return cls(path, *(asked or _at_work(path, rows)), last=last, under_way=_under_way(path))
 
     @property
     def alive(self) -> bool:
@@ -87,16 +87,22 @@ def sizes(path: Path, names: tuple[str, ...] = FILES) -> tuple[tuple[int, int], 
     return tuple(out)
 
 
+def _asked(path: Path) -> tuple[str, str] | None:
+    """Word and sentence of a run of which something was asked."""
+    match control.order(path):
+        case control.STOP:
+            return "stopping", "It ends after this step, and can go on later."
+        case control.PAUSE:
+            (asked, _), (saved, _) = sizes(path, (CONTROL, "state.safetensors"))
+            if saved >= asked:  # a run that waits is saved first
+                return "paused", "It waits. The time is not charged."
+            return "pausing", "It waits after this step."
+        case _:
+            return None
+
+
 def _at_work(path: Path, rows: list[dict[str, Any]]) -> tuple[str, str]:
-    """Word and sentence of a run whose folder is held."""
-    asked = order(path)
-    if asked == STOP:
-        return "stopping", "It ends after this step, and can go on later."
-    if asked == PAUSE:
-        (begun, _), (saved, _) = sizes(path, (CONTROL, "state.safetensors"))
-        if saved >= begun:  # a run that waits is saved first
-            return "paused", "It waits. The time is not charged."
-        return "pausing", "It waits after this step."
+    """Word and sentence of a run whose folder is held, and of which nothing was asked."""
     clock = [number(row.get("seconds")) for row in rows]
     longest = max((b - a for a, b in pairwise(clock) if b > a), default=0.0)
     written = max(time_ns for time_ns, _ in sizes(path, SIGNS)) / 1e9

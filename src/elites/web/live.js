@@ -3,6 +3,7 @@
 "use strict";
 (() => {
   const EVERY = 1000; // milliseconds between two questions
+  const FOLDED = new Set(["probe", "reproduce"]); // parts that hardly change: closed until somebody opens them
   const token = location.hash.slice(1);
   const said = document.getElementById("said");
   const list = document.getElementById("list");
@@ -76,11 +77,14 @@
   function section(article, [name, title]) {
     let found = [...article.children].find((child) => child.dataset.part === name);
     if (!found) {
-      found = document.createElement("section");
+      const folded = FOLDED.has(name);
+      found = document.createElement(folded ? "details" : "section");
       found.dataset.part = name;
       if (title) {
-        found.append(document.createElement("h3"));
-        found.firstChild.textContent = title;
+        const head = document.createElement("h3");
+        head.textContent = title;
+        found.append(folded ? document.createElement("summary") : head);
+        if (folded) found.firstChild.append(head);
       }
       found.append(document.createElement("div"));
     }
@@ -102,6 +106,7 @@
     const rows = [...new Set(told.runs.flatMap((run) => run.parts.map(([name]) => name)))];
     order(grid, told.runs.map(frame));
     grid.classList.toggle("several", told.runs.length > 1);
+    const news = [];
     for (const run of told.runs) {
       const article = frame(run);
       article.style.gridRow = `span ${rows.length}`;
@@ -112,9 +117,10 @@
         if (place.dataset.digest === digest) continue;
         if (await put(place.lastChild, `/part/${run.id}/${name}`)) place.dataset.digest = digest;
       }
-      if (words.has(run.id) && words.get(run.id) !== run.word) say(`${run.name}: ${run.word}`);
+      if (words.has(run.id) && words.get(run.id) !== run.word) news.push(`${run.name}: ${run.word}`);
       words.set(run.id, run.word);
     }
+    if (news.length) say(news.join(", "));
   }
 
   async function look() {
@@ -160,7 +166,7 @@
 
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("button");
-    if (!button) return;
+    if (!button || button.ariaDisabled === "true") return; // not `disabled`, which would lose the focus
     if (button.dataset.do) {
       const answer = await ask(`/runs/${button.closest("[data-run]").dataset.run}/${button.dataset.do}`, "POST");
       if (!answer.ok) say(await answer.text());

@@ -68,7 +68,7 @@ class Runs:
                 f'<tr><td><label><input type="checkbox" value="{run.id}"> <bdi>{escape(run.name)}</bdi></label></td>'
                 f'<td class="now {g.word}"><b>{g.word}</b></td><td>{step}</td><td>{shown(g.best)}</td></tr>'
             )
-        head = "".join(f'<th scope="col">{name}</th>' for name in ("run", "state", "step", "best reward"))
+        head = "".join(f'<th scope="col">{name}</th>' for name in ("run", "state", "step", "best"))
         return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
     def _find(self) -> list[Watched]:

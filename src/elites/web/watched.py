@@ -35,7 +35,13 @@ def _best(run: Record) -> str:
     return PANELS["best"][1](run) if run.result else ""
 
 
-MADE: dict[str, tuple[str, Panel]] = {OUTCOME: ("", _outcome)} | PANELS | {"best": (PANELS["best"][0], _best)}
+FIRST = ("reward", "evidence")  # what changes at every step stands above pictures
+MADE: dict[str, tuple[str, Panel]] = (
+    {OUTCOME: ("", _outcome)}
+    | {name: PANELS[name] for name in FIRST if name in PANELS}
+    | PANELS
+    | {"best": (PANELS["best"][0], _best)}
+)
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,7 @@ def _state(glance: Glance, name: str) -> str:
     if glance.alive:
         waits = glance.word in ("pausing", "paused")
         first = ("go-on", "Go on") if waits else ("pause", "Pause")
-        last = " disabled" if glance.word == "stopping" else ""
+        last = ' aria-disabled="true"' if glance.word == "stopping" else ""
         buttons = "".join(
             f'<button type="button" data-do="{word}" aria-label="{label} {safe(name)}"{last}>{label}</button>'
             for word, label in (first, ("stop", "Stop"))
