@@ -131,9 +131,11 @@ def test_looking_whether_a_folder_is_held_disturbs_nobody(tmp_path):
         while not end.wait(0.001):
             held(tmp_path / "run")
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
-    for _ in range(100):
-        Lock(tmp_path / "run").close()
-    end.set()
-    thread.join()
+    try:
+        for _ in range(100):
+            Lock(tmp_path / "run").close()
+    finally:
+        end.set()
+        thread.join()

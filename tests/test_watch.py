@@ -3,7 +3,9 @@
 import http.client
 import json
 import os
+import re
 import shutil
+import signal
 import threading
 import time
 from pathlib import Path
@@ -13,8 +15,10 @@ import pytest
 from elites.events import panels
 from elites.events.control import order
 from elites.lock import Lock
+from elites.types import InputError
 from elites.web import runs as runs_module
 from elites.web import watched as watched_module
+from elites.web.command import watch
 from elites.web.glance import Glance
 from elites.web.runs import Runs
 from elites.web.server import Server
@@ -45,6 +49,7 @@ def no_patience(monkeypatch):
     """Look at a folder at every question."""
     monkeypatch.setattr(watched_module, "LOOK", 0.0)
     monkeypatch.setattr(runs_module, "FIND", 0.0)
+    monkeypatch.setattr(watched_module, "SHARE", 0.0)
 
 
 class Page:
@@ -199,7 +204,6 @@ def test_fifty_viewers_cost_what_one_does(tmp_path, served, monkeypatch):
         return f"<p>{len(record.rows)}</p>"
 
     monkeypatch.setitem(watched_module.MADE, "reward", ("Reward", slow))
-    monkeypatch.setattr(watched_module, "SHARE", 0.0)
     page = served(make(tmp_path / "run"))
     (key,) = page.ids
     answers = []
@@ -217,8 +221,9 @@ def test_fifty_viewers_cost_what_one_does(tmp_path, served, monkeypatch):
     assert made == [3, 4]
 
 
-def test_a_slow_panel_takes_a_tenth_of_the_time(tmp_path, served, monkeypatch):
+def test_a_slow_panel_takes_its_share_of_the_time(tmp_path, served, monkeypatch):
     made = []
+    monkeypatch.setattr(watched_module, "SHARE", 10.0)
 
     def slow(record):
         made.append(len(record.rows))
@@ -364,7 +369,24 @@ def test_names_of_strangers_are_escaped(tmp_path, served):
         assert "\u202e" not in page.live(key)["runs"][0]["name"]
 
 
+def test_ctrl_c_ends_the_page_with_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    watch(None, show=True)
+    timer.join()
+    out, told = capsys.readouterr()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/#[\w-]{20,}\n", out)
+    assert opened == [out.strip()]
+    assert told.splitlines()[-1] == "The page has ended; the runs go on."
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(InputError, match="There is no folder nowhere: name run folders"):
+        watch([tmp_path, Path("nowhere")])
+
+
 def test_a_port_in_use_is_a_sentence(tmp_path, served):
     page = served(tmp_path)
-    with pytest.raises(watched_module.InputError, match="another --port"):
+    with pytest.raises(InputError, match="another --port"):
         Server(Runs([tmp_path]), page.server.port)

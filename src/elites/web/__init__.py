@@ -1,6 +1,6 @@
 """The live page of runs: a server on this machine alone, which reads their folders."""
 
+from .runs import Runs
 from .server import Server
-from .watched import Watched
 
-__all__ = ["Server", "Watched"]
+__all__ = ["Runs", "Server"]

@@ -41,12 +41,13 @@ def watch(
     work = threading.Thread(target=server.serve, daemon=True)
     work.start()
     print(server.address, flush=True)
-    errors.print("Ctrl-C ends this page; the runs go on.")
+    errors.print("Open this address; Ctrl-C ends the page.")
     if show:
         webbrowser.open(server.address)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         while work.is_alive():
             work.join(1.0)
+    signal.signal(signal.SIGTERM, before)
     server.close()
-    errors.print("The page has ended.")
+    errors.print("The page has ended; the runs go on.")

@@ -21,7 +21,7 @@ from .glance import FILES, Glance, sizes
 __all__ = ["Part", "Watched", "digest"]
 
 LOOK = 0.5  # least seconds between two looks at a folder
-SHARE = 10.0  # a panel that takes a second is made at most every ten
+SHARE = 50.0  # what takes a second is done at most every fifty
 STATE, OUTCOME = "state", "outcome"
 
 
@@ -77,7 +77,7 @@ class Watched:
         self._looking, self._making = threading.Lock(), threading.Lock()
         self._looked = -math.inf
         self._seen: object = None
-        self._read_at = -math.inf
+        self._next = -math.inf
         self._glanced: object = None
         self._due: set[str] = set()
         self._record: Record | None = None
@@ -124,16 +124,18 @@ class Watched:
 
     def _read(self, glance: Glance) -> Glance:
         """Read the folder again if it has changed; that of a run that is gone stays as it was."""
-        if self._read_at == self._looked or glance.word == "gone":
+        began = time.monotonic()
+        if began < self._next or glance.word == "gone":
             return glance
-        self._read_at, seen = self._looked, sizes(self.path)
+        seen, self._next = sizes(self.path), began + LOOK
         if seen == self._seen:
             return glance
         try:
             self._record = Record.read(self.path)
         except (InputError, OSError) as error:
             return replace(glance, word="gone", says=str(error))
-        self._seen, self._due = seen, set(MADE)
+        now = time.monotonic()
+        self._seen, self._due, self._next = seen, set(MADE), now + max(LOOK, SHARE * (now - began))
         return glance
 
     def _panel(self, name: str, title: str, panel: Panel) -> Part | None:
