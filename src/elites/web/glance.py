@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..events import control
-from ..events.charts import number
+from ..events.axes import number
 from ..lock import held
 from ..store import CONTROL, LEDGER
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from ..events.charts import shown
+from ..events.axes import shown
 from .watched import Watched
 
 __all__ = ["Runs"]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
 
-from ..events.charts import safe, shown
+from ..events.axes import safe, shown
 from ..events.control import ask
 from ..events.outcome import outcome
 from ..events.panels import PANELS, Panel
