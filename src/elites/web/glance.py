@@ -20,7 +20,10 @@ from ..store import CONTROL, LEDGER
 
 __all__ = ["FILES", "Glance", "sizes"]
 
-FILES = ("run.json", "history.jsonl", "failures.jsonl", "result.json", "best.safetensors", "best", "steps")
+FILES = (
+    *("run.json", "history.jsonl", "failures.jsonl", "result.json"),
+    *("best.safetensors", "best.json", "best", "steps", "lineage"),
+)
 SIGNS = ("run.json", "history.jsonl", LEDGER, f"{LEDGER}-wal", "state.safetensors")  # what a run at work writes to
 TAIL = 65_536  # bytes from the end of the history in which the last rows are looked for
 PATIENCE, STEPS = 60.0, 5.0  # seconds, and longest steps, of silence after which a run is called silent
