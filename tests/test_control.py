@@ -1,5 +1,6 @@
 """A person lets a run wait, go on or stop, through its folder."""
 
+import fcntl
 import json
 import threading
 import time
@@ -125,17 +126,8 @@ def test_looking_whether_a_folder_is_held_disturbs_nobody(tmp_path):
         Lock(tmp_path / "run")
     lock.close()
     assert not held(tmp_path / "run")
-    end = threading.Event()
-
-    def watch():
-        while not end.wait(0.001):
-            held(tmp_path / "run")
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        for _ in range(100):
-            Lock(tmp_path / "run").close()
-    finally:
-        end.set()
-        thread.join()
+    with (tmp_path / "run" / "lock").open("rb") as file:  # somebody looks just when a run wants to begin
+        fcntl.flock(file, fcntl.LOCK_SH)
+        timer = later(0.05, lambda: fcntl.flock(file, fcntl.LOCK_UN))
+        Lock(tmp_path / "run").close()
+        timer.join()
