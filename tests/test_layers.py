@@ -49,6 +49,7 @@ TOP = {  # may import everything, and nothing imports them
     "launch",
     "study",
     "upkeep",
+    "web",
 }
 MATHS = {"types", "stream", "schedule", "kernel", "levels", "resample"}
 LOOP = {"scoring", "target", "templates", "probe", "run"}
@@ -74,7 +75,8 @@ ALLOWED = {
     "target": {"types", "stream", "levels", "account", "evaluation", "population", "scoring", "schedule", "kernel"},
     "templates": {"types", "stream", "schedule", "kernel", "scoring", "target"},
     "probe": {"types", "stream", "scoring", "target", "templates"},
-    "run": MATHS | {"account", "scoring", "target", "templates", "probe"},
+    "between": set(),
+    "run": MATHS | {"account", "between", "scoring", "target", "templates", "probe"},
     "store": MATHS | {"run", "packing", "account", "ledger", "lock"},
     "events": MATHS | LOOP | {"store", "packing"},
     "priors": MATHS,

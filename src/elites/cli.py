@@ -1,4 +1,4 @@
-"""The command line: `elites demo`, `run`, `resume`, `report`, `list`; and what `upkeep` adds for the ledger.
+"""The command line: `elites demo`, `run`, `resume`, `report`, `list`; what `upkeep` adds for the ledger, and `watch`.
 
 Exit codes: 0 finished, 1 the run failed, 2 bad input, 130 interrupted (the run can be resumed).
 """
@@ -27,6 +27,7 @@ from .store import Folder, StoreError
 from .study import Study, StudyError, load
 from .types import Budget, InputError, Result
 from .upkeep import add_to
+from .web import command as web
 
 __all__ = ["app", "main"]
 
@@ -173,6 +174,7 @@ def list_command(
 
 
 add_to(app)
+web.add_to(app)
 
 
 def _line(path: Path) -> dict[str, Any]:

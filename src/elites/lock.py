@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 import weakref
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,9 @@ from pathlib import Path
 from .ledger import StoreError
 from .types import InputError
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "held"]
+
+TRIES, WAIT = 20, 0.01  # who only looks whether a folder is held has its lock for a moment
 
 
 class Lock:
@@ -29,9 +32,7 @@ class Lock:
             self._file = (folder / "lock").open("a+")
         except OSError as error:
             raise StoreError(f"Cannot write {folder}: {error.strerror}; choose another folder.") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not self._taken():
             self._file.seek(0)
             who = self._file.read().strip() or "another process"
             self._file.close()
@@ -41,9 +42,31 @@ class Lock:
             os.truncate(self._file.fileno(), 0)
             os.write(self._file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
 
+    def _taken(self) -> bool:
+        for i in range(TRIES):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                time.sleep(WAIT if i < TRIES - 1 else 0)
+            else:
+                return True
+        return False
+
     def close(self) -> None:
         """Let others in."""
         self._file.close()
+
+
+def held(folder: Path) -> bool:
+    """Whether a process holds the lock of a folder; it may be asked at any time, and writes nothing."""
+    try:
+        with (folder / "lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no lock, or none that may be seen
+        return False
+    return False
 
 
 _locks: weakref.WeakSet[Lock] = weakref.WeakSet()

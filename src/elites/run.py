@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from .account import described
+from .between import between
 from .probe import Probe, check_slope
 from .stream import Id, Stream
 from .target import Target
@@ -35,14 +36,6 @@ class Around(Protocol):
 
     def around(self, setup: Setup) -> AbstractContextManager[None]:
         """Entered before the first network call, left whatever happens."""
-
-
-@runtime_checkable
-class Ender(Protocol):
-    """A subscriber that may end the run, such as an alarm."""
-
-    def ends(self) -> str:
-        """Asked after each event: why the run is to end, or nothing to go on."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +100,10 @@ def iterate(
     probe: Probe | None = Probe(),  # noqa: B008 (frozen)
     reserve: Meter = Meter(),  # noqa: B008 (never changed)
     start: Start | None = None,
-) -> Generator[Event, None, str]:
+) -> Generator[Event, float | None, str]:
     """One event for the probe and one for each step; the value of the generator says why it ended.
+
+    Sent a number, it does not charge so many seconds: those that the caller let it wait.
 
     Arguments:
         method, target, budget, seed: the run.
@@ -135,11 +130,11 @@ def iterate(
             raise InputError(f"The budget does not pay for a whole {type(method).__name__}: {short}.")
 
     began, offset, told = time.monotonic(), replace(target.meter), len(target.failures)
-    longest = begin.spent.seconds / max(begin.step, 1)
+    longest, waited = begin.spent.seconds / max(begin.step, 1), 0.0
 
     def spent() -> Meter:
         now = begin.spent + (target.meter - offset)
-        return replace(now, seconds=begin.spent.seconds + time.monotonic() - began)
+        return replace(now, seconds=begin.spent.seconds + time.monotonic() - began - waited)
 
     def event(info: Info) -> Event:
         nonlocal best, told
@@ -159,7 +154,7 @@ def iterate(
             target.account.begin(0, None)
             with torch.no_grad():
                 info = probe.look(target, root, size, budget.seconds)
-            yield event(info)
+            waited += (yield event(info)) or 0.0
             # what a step should take: objects as slow as those of the probe
             longest = spent().seconds / max(len(info.rewards), 1) * method.cost(target, state).rewards  # type: ignore[arg-type]
     while not method.done(state):
@@ -176,7 +171,7 @@ def iterate(
         if not looked and info.rewards is not None:
             check_slope(info.rewards)
             looked = True
-        yield event(info)
+        waited += (yield event(info)) or 0.0
     target.account.begin(0, None)
     return "done: the method has finished"
 
@@ -200,7 +195,7 @@ def run(
         on: subscribers, called in order with each event; dropping them changes nothing.
         probe: the look at the reward before the first step; `None` for none.
         final: how to render the finalists; `None` to return what the search itself decoded.
-        stop: asked after each event; `True` ends the run at that step.
+        stop: asked after each event, and while a subscriber lets the run wait; `True` ends the run at that step.
         start: where to go on, from `store.load`.
 
     Raises:
@@ -237,17 +232,15 @@ def _run(
 
     reserve = final.cost(target) if final else Meter()
     loop = iterate(method, target, budget, seed, probe=probe, reserve=reserve, start=begin)
-    stopped = ""
+    stopped, waited = "", None
     while not stopped:
         try:
-            event = next(loop)
+            event = loop.send(waited)
         except StopIteration as end:
             stopped = end.value
             break
         tell(event)
-        stopped = next((why for s in on if isinstance(s, Ender) and (why := s.ends())), "")
-        if stop is not None and stop():
-            stopped = "interrupted"
+        stopped, waited = between(on, stop)
     best = event.best
     fits = final and not replace(budget, steps=None).lacks(event.meter, final.cost(target), 0)
     if final and fits and best is not None and len(best) and stopped != "interrupted":

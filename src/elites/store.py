@@ -11,6 +11,7 @@
     lineage/              drawings of some that were the best of their time
     best/                 drawings of the best
     best.safetensors      the best samples, and their objects where they are arrays; best.json where they are text
+    control               what a person asks of the run: "pause" or "stop"
     report.html
 
 Files are written aside, synced and renamed. Tensors are safetensors, numbers are JSON, and nothing is pickled, so that
@@ -40,10 +41,10 @@ from .packing import pack, unpack
 from .run import Start, versions
 from .types import Failure, InputError, Meter, Samples, Setup
 
-__all__ = ["LEDGER", "SCHEMA", "Folder", "StoreError", "write"]
+__all__ = ["CONTROL", "LEDGER", "SCHEMA", "Folder", "StoreError", "write"]
 
 SCHEMA = 1
-LEDGER = "ledger.sqlite"
+LEDGER, CONTROL = "ledger.sqlite", "control"
 EARLY = {"lock", ".run.json.tmp"}  # what a run leaves that is killed before it has said what it will do
 
 
@@ -126,7 +127,7 @@ class Folder:
         rows = [r for r in read(ledger) if r["state"] != "pending"] if ledger.exists() else []
         learned = any(r["run_step"] for r in rows) or len({r["reward"] for r in rows if r["state"] == "done"}) > 1
         if not (self.path / "state.safetensors").exists() and not learned:
-            for name in ("run.json", "study.py", "lock", "history.jsonl", "failures.jsonl"):
+            for name in ("run.json", "study.py", "lock", "history.jsonl", "failures.jsonl", CONTROL):
                 (self.path / name).unlink(missing_ok=True)
             for tail in ("", "-wal", "-shm"):
                 Path(f"{ledger}{tail}").unlink(missing_ok=True)
@@ -170,8 +171,9 @@ class Folder:
         return about
 
     def begin(self, setup: Setup, study: str | None = None) -> None:
-        """Write down what defines the run, and that it has not ended."""
-        (self.path / "result.json").unlink(missing_ok=True)
+        """Write down what defines the run, that it has not ended, and that nobody has asked anything of it."""
+        for name in ("result.json", CONTROL):
+            (self.path / name).unlink(missing_ok=True)
         about = {
             "schema": SCHEMA,
             "seed": setup.seed,

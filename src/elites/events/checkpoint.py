@@ -23,6 +23,7 @@ from ..store import Folder, write
 from ..stream import Stream
 from ..target import Target
 from ..types import Budget, Event, Failure, InputError, Method, Result, Samples, Setup
+from .control import PAUSE, STOP, order
 from .drawings import Draw, drawn
 from .pictures import png
 from .sheets import write_sheet
@@ -36,6 +37,7 @@ PLAIN = 10_000_000  # most bytes of the best objects as JSON
 class Checkpoint:
     """Subscriber that keeps a run folder: state, history, failures, drawings of some steps, and the best objects.
 
+    After each event it looks whether a person has asked the run to wait or to stop (`elites watch`).
     List it after the subscribers that add columns to the history.
 
     Arguments:
@@ -67,6 +69,7 @@ class Checkpoint:
         self._saved = -math.inf
         self._last: Event | None = None
         self._ahead = -math.inf  # where the last new best that was drawn lies, in twentieths of a decade
+        self._waits = False
 
     @contextmanager
     def around(self, setup: Setup) -> Iterator[None]:
@@ -92,6 +95,18 @@ class Checkpoint:
             self._picture(event)
         if event.step == 1 or time.monotonic() - self._saved >= self.seconds:  # what a first step looks at is kept
             self._save(event)
+
+    def ends(self) -> str:
+        """Why the run is to end: a person has asked it to stop, which is a Ctrl-C from elsewhere."""
+        return "interrupted" if order(self.folder.path) == STOP else ""
+
+    def pauses(self) -> bool:
+        """Whether a person has asked the run to wait; it is saved before it does."""
+        waits = order(self.folder.path) == PAUSE
+        if waits and not self._waits and self._last is not None:
+            self._save(self._last)
+        self._waits = waits
+        return waits
 
     def _save(self, event: Event) -> None:
         at = self._last or event

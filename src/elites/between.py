@@ -1,0 +1,40 @@
+"""Between two steps: whether a run ends before its budget does, and whether it waits for a person."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+__all__ = ["Ender", "Pauser", "between"]
+
+WAIT = 0.2  # seconds between two questions of a run that waits
+
+
+@runtime_checkable
+class Ender(Protocol):
+    """A subscriber that may end the run, such as an alarm."""
+
+    def ends(self) -> str:
+        """Asked after each event and while the run waits: why it is to end, or nothing to go on."""
+
+
+@runtime_checkable
+class Pauser(Protocol):
+    """A subscriber that may let the run wait, such as a page that a person watches."""
+
+    def pauses(self) -> bool:
+        """Asked after each event and while the run waits: whether it is to wait."""
+
+
+def between(on: Sequence[object], stop: Callable[[], bool] | None) -> tuple[str, float]:
+    """Why a run is to end, empty to go on, and the seconds that it has waited before that was known."""
+    began: float | None = None
+    while True:
+        why = next((why for s in on if isinstance(s, Ender) and (why := s.ends())), "")
+        if stop is not None and stop():
+            why = "interrupted"
+        if why or not any(isinstance(s, Pauser) and s.pauses() for s in on):
+            return why, 0.0 if began is None else time.monotonic() - began
+        began = time.monotonic() if began is None else began
+        time.sleep(WAIT)
