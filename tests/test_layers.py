@@ -81,7 +81,7 @@ ALLOWED = {
     "search": {"types", "stream", "target", "templates", "kernel"},
     "steer": {"types", "stream", "target", "templates", "kernel", "levels", "resample"},
     "train": {"types", "stream", "target", "templates", "kernel", "levels", "resample"},
-    "diagnose": {"types", "schedule"},
+    "diagnose": {"types", "schedule", "stream", "account"},
 }
 
 
