@@ -45,8 +45,11 @@ TOP = {  # may import everything, and nothing imports them
     "__init__",
     "__main__",
     "cli",
+    "compare",
+    "comparison",
     "demo",
     "launch",
+    "matched",
     "study",
     "upkeep",
 }

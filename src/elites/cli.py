@@ -1,4 +1,4 @@
-"""The command line: `elites demo`, `run`, `resume`, `report`, `list`; and what `upkeep` adds for the ledger.
+"""The command line: `elites demo`, `run`, `resume`, `report`, `list`; what `upkeep` adds for the ledger; `compare`.
 
 Exit codes: 0 finished, 1 the run failed, 2 bad input, 130 interrupted (the run can be resumed).
 """
@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from . import compare
 from .events import Progress, write_report
 from .launch import Interrupt, Workers, errors, fresh, go_on, hint, unused
 from .run import run
@@ -173,6 +174,7 @@ def list_command(
 
 
 add_to(app)
+compare.add_to(app)
 
 
 def _line(path: Path) -> dict[str, Any]:

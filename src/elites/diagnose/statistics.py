@@ -25,7 +25,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -254,9 +254,7 @@ def _student(df: int, level: float) -> float:
     return (low + high) / 2
 
 
-def _bca(
-    x: np.ndarray, f: Callable[[Sequence[float]], float], level: float, times: int, seed: int
-) -> tuple[float, ...]:
+def _bca(x: np.ndarray, f: Callable[[np.ndarray], float], level: float, times: int, seed: int) -> tuple[float, ...]:
     """Ends of the bias-corrected and accelerated bootstrap."""
     n, normal, at = len(x), NormalDist(), f(x)
     draws = x[_generator(seed).integers(n, size=(times, n))]
