@@ -14,6 +14,7 @@ from .diagnose import DistanceToData, Typicality, Watch, whiteness
 from .events import Checkpoint, Progress, Report, resume
 from .kernel import DDIM, EulerMaruyama, Renoise
 from .parallel import Processes, Ray, Threads, WorkerError, worker_number
+from .planning import Plan, plan
 from .probe import Probe
 from .rewards import concurrent, per_sample
 from .run import Final, iterate, run
@@ -86,6 +87,7 @@ __all__ = [
     "Pair",
     "Paths",
     "Plain",
+    "Plan",
     "Previews",
     "Probe",
     "Processes",
@@ -129,6 +131,7 @@ __all__ = [
     "iterate",
     "kernel",
     "per_sample",
+    "plan",
     "priors",
     "resample",
     "resume",
