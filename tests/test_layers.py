@@ -31,6 +31,7 @@ OPTIONAL = {
     "httpx2",
     "hypothesis",
     "matplotlib",
+    "mlflow",
     "onnx",
     "onnxruntime",
     "open_clip",
@@ -39,7 +40,9 @@ OPTIONAL = {
     "ray",
     "rdkit",
     "sklearn",
+    "tensorboard",
     "transformers",
+    "wandb",
 }
 TOP = {  # may import everything, and nothing imports them
     "__init__",
@@ -80,7 +83,7 @@ ALLOWED = {
     "run": MATHS | {"account", "scoring", "target", "templates", "probe"},
     "planning": MATHS | LOOP | {"answers"},
     "store": MATHS | {"run", "packing", "account", "ledger", "lock"},
-    "events": MATHS | LOOP | {"store", "packing"},
+    "events": MATHS | LOOP | {"store", "packing", "account"},
     "priors": MATHS,
     "rewards": MATHS | {"answers", "parallel", "ledger"},
     "search": {"types", "stream", "target", "templates", "kernel"},

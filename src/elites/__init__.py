@@ -11,7 +11,7 @@ __version__ = "0.1.0.dev0"
 
 from . import diagnose, kernel, priors, resample, rewards, schedule, search, steer, train
 from .diagnose import DistanceToData, Typicality, Watch, whiteness
-from .events import Checkpoint, Progress, Report, resume
+from .events import Checkpoint, MLflow, Progress, Report, TensorBoard, WandB, resume
 from .kernel import DDIM, EulerMaruyama, Renoise
 from .parallel import Processes, Ray, Threads, WorkerError, worker_number
 from .planning import Plan, plan
@@ -83,6 +83,7 @@ __all__ = [
     "Folder",
     "InputError",
     "Lookahead",
+    "MLflow",
     "NoiseAscent",
     "Pair",
     "Paths",
@@ -111,6 +112,7 @@ __all__ = [
     "Table",
     "Target",
     "Tempered",
+    "TensorBoard",
     "Threads",
     "TrajectorySearch",
     "TreeSearch",
@@ -122,6 +124,7 @@ __all__ = [
     "ValueDecoding",
     "Velocity",
     "Walk",
+    "WandB",
     "Watch",
     "WorkerError",
     "Worst",

@@ -21,12 +21,10 @@ from ..run import Final, Subscriber, run
 from ..store import Folder, write
 from ..stream import Stream
 from ..target import Target
-from ..types import Budget, Event, Failure, InputError, Method, Result, Samples, Setup
-from .pictures import pictures, png, strip
+from ..types import Budget, Event, Failure, InputError, Method, Result, Setup
+from .pictures import decoded, due, of_step, pictures, png, strip
 
 __all__ = ["Checkpoint", "resume"]
-
-SHOWN = 8  # objects pictured per step
 
 
 class Checkpoint:
@@ -83,14 +81,9 @@ class Checkpoint:
         self._rows, self._failures, self._saved = [], [], time.monotonic()
 
     def _picture(self, event: Event) -> None:
-        step = event.step
-        # steps at a tenth of a decade apart, so that a long run keeps a readable number of pictures
-        due = step < 2 or math.floor(10 * math.log10(step)) > math.floor(10 * math.log10(step - 1))
-        if due and event.info.samples is not None:
-            top = event.info.samples.top(SHOWN)
-            images = pictures(_decoded(event.setup.target, top)) if len(top) else []
-            if images:
-                write(self.folder.path / "steps" / f"{step:06d}.png", strip(images, top.reward.tolist()))
+        images, rewards = of_step(event) if due(event.step) else ([], [])
+        if images:
+            write(self.folder.path / "steps" / f"{event.step:06d}.png", strip(images, rewards))
 
     def _finish(self, event: Event, result: Result) -> None:
         if self._last is not None:
@@ -98,7 +91,7 @@ class Checkpoint:
         path = self.folder.path
         tensors: dict[str, Any] = {}
         pack(result.samples, "best", tensors)
-        objects = _decoded(event.setup.target, result.samples) if len(result.samples) else []
+        objects = decoded(event.setup.target, result.samples) if len(result.samples) else []
         if objects and all(isinstance(o, Tensor | np.ndarray) for o in objects):
             tensors["best.objects"] = torch.stack([torch.as_tensor(o).cpu() for o in objects])
         write(path / "best.safetensors", save({name[5:]: v.clone() for name, v in tensors.items()}))
@@ -114,12 +107,6 @@ class Checkpoint:
             "evidence": [{k: v if v == v else None for k, v in vars(r).items()} for r in result.evidence],
         }
         write(path / "result.json", json.dumps(summary, indent=1).encode())
-
-
-def _decoded(target: Target, samples: Samples) -> list[Any]:
-    """The objects of samples, a decoder batch at a time."""
-    size = target.decode_batch
-    return [obj for i in range(0, len(samples), size) for obj in target.decode(samples.x[i : i + size])]
 
 
 def resume(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +12,12 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-__all__ = ["pictures", "png", "strip"]
+from ..target import Target
+from ..types import Event, Samples
 
+__all__ = ["decoded", "due", "joined", "of_step", "pictures", "png", "strip"]
+
+SHOWN = 8  # objects pictured per step
 SMALL, LARGE = 64, 160  # sides of a thumbnail in pixels
 
 
@@ -51,17 +56,41 @@ def _thumbnail(image: Image.Image) -> Image.Image:
     )
 
 
-def strip(images: Sequence[Image.Image], rewards: Sequence[float]) -> bytes:
-    """PNG of thumbnails side by side, with their rewards in its text."""
+def due(step: int) -> bool:
+    """Whether a step is pictured: a tenth of a decade apart, so that a long run keeps a readable number of them."""
+    return step < 2 or math.floor(10 * math.log10(step)) > math.floor(10 * math.log10(step - 1))
+
+
+def decoded(target: Target, samples: Samples) -> list[Any]:
+    """The objects of samples, a decoder batch at a time."""
+    size = target.decode_batch
+    return [obj for i in range(0, len(samples), size) for obj in target.decode(samples.x[i : i + size])]
+
+
+def of_step(event: Event) -> tuple[list[Image.Image], list[float]]:
+    """Images of the best objects of a step, with their rewards; none where objects are no images."""
+    if event.info.samples is None:
+        return [], []
+    top = event.info.samples.top(SHOWN)
+    return (pictures(decoded(event.setup.target, top)), top.reward.tolist()) if len(top) else ([], [])
+
+
+def joined(images: Sequence[Image.Image]) -> Image.Image:
+    """Thumbnails side by side."""
     small = [_thumbnail(image) for image in images]
     out = Image.new(small[0].mode, (sum(i.width for i in small), max(i.height for i in small)))
     left = 0
     for image in small:
         out.paste(image, (left, 0))
         left += image.width
+    return out
+
+
+def strip(images: Sequence[Image.Image], rewards: Sequence[float]) -> bytes:
+    """PNG of thumbnails side by side, with their rewards in its text."""
     text = PngImagePlugin.PngInfo()
     text.add_text("rewards", json.dumps([float(r) for r in rewards]))
-    return _encoded(out, text)
+    return _encoded(joined(images), text)
 
 
 def png(image: Image.Image) -> bytes:
