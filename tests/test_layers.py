@@ -84,6 +84,7 @@ ALLOWED = {
     "planning": MATHS | LOOP | {"answers"},
     "store": MATHS | {"run", "packing", "account", "ledger", "lock"},
     "events": MATHS | LOOP | {"store", "packing", "account"},
+    "plot": {"types", "events"},
     "priors": MATHS,
     "rewards": MATHS | {"answers", "parallel", "ledger"},
     "search": {"types", "stream", "target", "templates", "kernel"},

@@ -9,7 +9,7 @@ image = target.prior.decode(result.best.x)
 
 __version__ = "0.1.0.dev0"
 
-from . import diagnose, kernel, priors, resample, rewards, schedule, search, steer, train
+from . import diagnose, kernel, plot, priors, resample, rewards, schedule, search, steer, train
 from .diagnose import DistanceToData, Typicality, Watch, whiteness
 from .events import Checkpoint, MLflow, Progress, Report, TensorBoard, WandB, resume
 from .kernel import DDIM, EulerMaruyama, Renoise
@@ -135,6 +135,7 @@ __all__ = [
     "kernel",
     "per_sample",
     "plan",
+    "plot",
     "priors",
     "resample",
     "resume",

@@ -6,6 +6,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from ..target import Target
 from ..types import Event, Samples
 
-__all__ = ["decoded", "due", "joined", "of_step", "pictures", "png", "strip"]
+__all__ = ["decoded", "due", "joined", "of_step", "pictures", "png", "strip", "tiles"]
 
 SHOWN = 8  # objects pictured per step
 SMALL, LARGE = 64, 160  # sides of a thumbnail in pixels
@@ -91,6 +92,19 @@ def strip(images: Sequence[Image.Image], rewards: Sequence[float]) -> bytes:
     text = PngImagePlugin.PngInfo()
     text.add_text("rewards", json.dumps([float(r) for r in rewards]))
     return _encoded(joined(images), text)
+
+
+def tiles(file: Path) -> tuple[list[Image.Image], list[float]]:
+    """The thumbnails of a strip and their rewards; nothing of a file that is damaged or no strip."""
+    try:
+        with Image.open(file) as image:
+            image.load()
+            rewards = [float(r) for r in json.loads(getattr(image, "text", {}).get("rewards", "[]"))]
+            wide = image.width // max(len(rewards), 1)
+            plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
+            return [plain.crop((i * wide, 0, (i + 1) * wide, image.height)) for i in range(len(rewards))], rewards
+    except (OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError):
+        return [], []
 
 
 def png(image: Image.Image) -> bytes:
