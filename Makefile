@@ -35,6 +35,7 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.guidance
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.kills
+	$(BIN)/python -m benchmarks.foresight
 
 .venv/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -93,6 +93,9 @@ def test_methods_are_grouped_over_seeds_and_paired_by_them(runs):
     (pair,) = found.against
     at = {line.run: line.equal for line in found.runs}
     gaps = [at[f"e{s}"] - at[f"r{s}"] for s in range(4)]
+    assert ours.equal == interval([at[f"e{s}"] for s in range(4)])
+    assert base.equal == interval([at[f"r{s}"] for s in range(4)])
+    assert base.equal != base.level
     assert (pair.method, pair.other, pair.gain) == ("Elites", "RandomSearch", interval(gaps))
     assert pair.wins.estimate == np.mean([g > 0 for g in gaps])
 

@@ -96,6 +96,7 @@ def test_fresh_scores_have_keys_of_their_own_in_the_ledger_and_are_asked_once(tm
     rows = list(read(tmp_path / "run" / "ledger.sqlite"))
     assert len(rows) == before + 16
     assert sum(row["run_step"] < -(1 << 59) and row["purpose"] == el.stream.Purpose.CHECK for row in rows) == 16
+    assert not any(row["repeat"] for row in rows if row["run_step"] < 0)  # of draws of their own
     assert target.account.book is None
 
 
