@@ -3,6 +3,7 @@
 import math
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,21 @@ def test_the_judge_panel_is_the_path_of_the_best(run):
     np.testing.assert_allclose(np.column_stack([x, y]), pairs)
 
 
+def test_finalists_are_marked_and_inside():
+    target, watch = on_humps(), el.Watch({"judge": lambda x: x[:, 0]})
+    result = el.run(el.Elites(8), target, el.Budget(nfe=600), on=[watch], final=el.Final(el.Plain(steps=9)))
+    last = result.history[-1]
+    for figure, at in (
+        (el.plot.reward(result), (last["step"], last["final"])),
+        (el.plot.judge(result), (last["final"], last["judge"])),
+    ):
+        (ax,) = figure.axes
+        (line,) = [line for line in ax.lines if line.get_label().startswith("finalist")]
+        assert (line.get_xdata()[0], line.get_ydata()[0]) == pytest.approx(at)
+        for ends, value in zip((ax.get_xlim(), ax.get_ylim()), at, strict=True):
+            assert ends[0] <= value <= ends[1]
+
+
 def test_objects_are_the_pictures_of_the_steps(run):
     folder, result = run
     figure = el.plot.objects(folder, rows=2, most=3)
@@ -167,12 +183,17 @@ def test_colours_differ_in_lightness_from_their_neighbours():
     assert len({str(dash) for _, dash in CYCLE}) == len(CYCLE)
 
 
+def bare():
+    return Record(Path(), {}, {}, [], {}, [], [], [], 0)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
         (el.plot.reward, "no reward|No step"),
         (el.plot.evidence, "no evidence"),
         (el.plot.judge, "no judge"),
+        (lambda r: el.plot.budget(bare()), "spent nothing"),
         (lambda r: el.plot.compare([r]), "no reward"),
         (lambda r: el.plot.compare([]), "no runs"),
         (lambda r: el.plot.reward(3), "int is no run"),

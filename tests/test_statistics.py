@@ -86,6 +86,8 @@ def test_no_interval_without_eight_samples_for_each_of_the_best():
     assert not found.known
     assert "80 prior samples, not 79" in found.how
     assert improvement(1.0, draws(0).random(80), 10).known
+    assert not improvement(1.0, draws(0).random(15)).known
+    assert improvement(1.0, draws(0).random(16)).known
 
 
 T = {2: 12.70620474, 3: 4.30265273, 4: 3.18244631, 10: 2.26215716, 15: 2.14478669}  # seeds to the 0.975 point of t

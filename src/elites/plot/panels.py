@@ -106,15 +106,16 @@ def judge(run: Run, width: float = COLUMN, height: float | None = None) -> Any:
     x, y = ([p[i] for p in path] for i in (0, 1))
     with canvas(width, height or 0.9 * width) as figure:
         ax = axes(figure, x="reward of the best", y="judge of the best")
-        spans = (max(x) - min(x), max(y) - min(y))
-        both = max(*x, *y) - min(*x, *y)
         ax.plot(x, y, color=ACCENT, linewidth=1.0, zorder=2)
         ax.plot(x, y, "o", color=ACCENT, markersize=2.2, label="each new best", zorder=3)
         ax.plot(x[:1], y[:1], "o", color="white", markeredgecolor=BLACK, markersize=5, label="first", zorder=4)
         ax.plot(x[-1:], y[-1:], "o", color=BLACK, markersize=5, label="last", zorder=4)
         if record.final and math.isfinite(record.final.get("judge", math.nan)):
             end = record.final["final"], record.final["judge"]
+            x, y = [*x, end[0]], [*y, end[1]]
             ax.plot(*end, "D", color=ACCENT, markeredgecolor=BLACK, markersize=5, label="finalist", zorder=5)
+        spans = (max(x) - min(x), max(y) - min(y))
+        both = max(*x, *y) - min(*x, *y)
         tidy(ax)
         ax.margins(0.06)
         if max(spans) >= 0.3 * both:  # else the two have scales of their own
@@ -124,7 +125,7 @@ def judge(run: Run, width: float = COLUMN, height: float | None = None) -> Any:
             ax.set(xlim=ends, ylim=ends, aspect="equal")
             ax.set_yticks(ax.get_xticks())
             ax.set(xlim=ends, ylim=ends)
-        legend(ax, 4)
+        legend(ax, 3)
     return figure
 
 
@@ -167,13 +168,19 @@ def objects(run: Run, width: float = 2 * COLUMN, rows: int = 1, most: int = 8) -
 
 
 def budget(run: Run, width: float = COLUMN, height: float | None = None) -> Any:
-    """What was spent of what was allowed."""
+    """What was spent of what was allowed.
+
+    Raises:
+        InputError: if nothing was.
+    """
     record = opened(run)
     given = record.about.get("budget")
     limits = given if isinstance(given, dict) else {}
     words = {"nfe": "network evaluations", "rewards": "rewards", "seconds": "seconds", "steps": "steps"}
     spent = {name: record.spent("step" if name == "steps" else name) for name in words}
     names = [name for name in words if math.isfinite(spent[name])]
+    if not names:
+        raise InputError("This run has spent nothing yet: nothing can be drawn.")
     with canvas(width, height or 0.24 * len(names) + 0.25) as figure:
         ax = figure.add_subplot()
         for i, name in enumerate(names):
