@@ -44,6 +44,7 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.kills
 	$(BIN)/python -m benchmarks.hallucination
 	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m benchmarks.foresight
 
 .venv/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -9,11 +9,12 @@ image = target.prior.decode(result.best.x)
 
 __version__ = "0.1.0.dev0"
 
-from . import diagnose, kernel, priors, resample, rewards, schedule, search, steer, train
+from . import diagnose, kernel, plot, priors, resample, rewards, schedule, search, steer, train
 from .diagnose import DistanceToData, Typicality, Watch, whiteness
-from .events import Checkpoint, Progress, Report, resume
+from .events import Checkpoint, MLflow, Progress, Report, TensorBoard, WandB, resume
 from .kernel import DDIM, EulerMaruyama, Renoise
 from .parallel import Processes, Ray, Threads, WorkerError, worker_number
+from .planning import Plan, plan
 from .probe import Probe
 from .rewards import concurrent, per_sample
 from .run import Final, iterate, run
@@ -82,10 +83,12 @@ __all__ = [
     "Folder",
     "InputError",
     "Lookahead",
+    "MLflow",
     "NoiseAscent",
     "Pair",
     "Paths",
     "Plain",
+    "Plan",
     "Previews",
     "Probe",
     "Processes",
@@ -109,6 +112,7 @@ __all__ = [
     "Table",
     "Target",
     "Tempered",
+    "TensorBoard",
     "Threads",
     "TrajectorySearch",
     "TreeSearch",
@@ -120,6 +124,7 @@ __all__ = [
     "ValueDecoding",
     "Velocity",
     "Walk",
+    "WandB",
     "Watch",
     "WorkerError",
     "Worst",
@@ -129,6 +134,8 @@ __all__ = [
     "iterate",
     "kernel",
     "per_sample",
+    "plan",
+    "plot",
     "priors",
     "resample",
     "resume",

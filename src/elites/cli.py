@@ -1,4 +1,4 @@
-"""The command line: `elites demo`, `run`, `resume`, `report`, `list`; what `upkeep` adds for the ledger, and `watch`.
+"""The command line: `elites demo`, `run`, `resume`, `report`, `list`; `upkeep`, `compare`, `plan` and `watch` add more.
 
 Exit codes: 0 finished, 1 the run failed, 2 bad input, 130 interrupted (the run can be resumed).
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +17,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from . import compare, foresee
 from .events import Progress, write_report
-from .launch import Interrupt, Workers, errors, fresh, go_on, hint, unused
+from .launch import Interrupt, Workers, errors, fresh, go_on, hint, limited, unused
 from .run import run
 from .scoring import RewardError
 from .search import RandomSearch
@@ -68,7 +68,7 @@ def run_command(
     """Run a study, save it in a folder, and write its report."""
     torch.set_num_threads(threads)
     loaded = load(study)
-    budget, start = _budget(loaded.budget, nfe, seconds), loaded.seed if seed is None else seed
+    budget, start = limited(loaded.budget, nfe, seconds), loaded.seed if seed is None else seed
     folder = _new(loaded, out)
     spread = Workers(workers, timeout, ray)
     _finish(folder.path, fresh(loaded, folder, budget, start, _shown(quiet), spread), as_json)
@@ -87,7 +87,7 @@ def demo(
     """Steer the bundled digits prior toward a clear 3, against best-of-N at the same budget."""
     torch.set_num_threads(threads)
     study = load(Path(str(files("elites") / "demo.py")))
-    budget, start = _budget(study.budget, nfe, seconds), study.seed if seed is None else seed
+    budget, start = limited(study.budget, nfe, seconds), study.seed if seed is None else seed
     stop, folder = Interrupt(), _new(study, out)
     if not quiet:
         errors.print("Best of N: the best of fresh prior samples.")
@@ -141,7 +141,7 @@ def resume_command(
     if about.get("study") is None or not copy.is_file():
         raise InputError(f"{folder} holds no study: go on from Python with elites.resume.")
     study = load(Path(about["study"]), copy.read_text(encoding="utf-8"), copy)
-    budget = _budget(Budget(**about["budget"]), nfe, seconds) if (nfe, seconds) != (None, None) else None
+    budget = limited(Budget(**about["budget"]), nfe, seconds) if (nfe, seconds) != (None, None) else None
     _finish(folder, go_on(study, held, budget, _shown(quiet), Workers(workers, timeout, ray)), as_json)
 
 
@@ -175,6 +175,8 @@ def list_command(
 
 add_to(app)
 web.add_to(app)
+compare.add_to(app)
+foresee.add_to(app)
 
 
 def _line(path: Path) -> dict[str, Any]:
@@ -195,11 +197,6 @@ def _line(path: Path) -> dict[str, Any]:
         "nfe": last.get("nfe"),
         "seconds": last.get("seconds"),
     }
-
-
-def _budget(given: Budget, nfe: int | None, seconds: float | None) -> Budget:
-    changes: dict[str, Any] = {"nfe": nfe, "seconds": seconds}
-    return replace(given, **{name: value for name, value in changes.items() if value is not None})
 
 
 def _shown(quiet: bool) -> list[Progress]:

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from .store import Folder, StoreError, write
 from .study import Study, TargetOf, shortened
 from .types import Budget, InputError, Result, Setup
 
-__all__ = ["Interrupt", "Workers", "errors", "fresh", "go_on", "hint", "unused"]
+__all__ = ["Interrupt", "Workers", "errors", "fresh", "go_on", "hint", "limited", "unused"]
 
 errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
@@ -79,6 +79,12 @@ class Workers:
         else:
             address = None if self.ray == "local" else self.ray
             study.target.pool = Ray(many, build, timeout=self.timeout, address=address)
+
+
+def limited(given: Budget, nfe: int | None, seconds: float | None) -> Budget:
+    """A budget with what the command line says in the place of what the study says."""
+    changes: dict[str, Any] = {"nfe": nfe, "seconds": seconds}
+    return replace(given, **{name: value for name, value in changes.items() if value is not None})
 
 
 def hint(folder: Path) -> str:

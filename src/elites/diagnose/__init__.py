@@ -8,7 +8,9 @@ from .hallucination import Last, LogSNR, TrajectoryVariance, Window
 from .neighbours import DistanceToData, Memorised
 from .quantiles import quantile, threshold
 from .readings import readings
+from .reevaluation import Reevaluated, reevaluated
 from .reference import Reference
+from .statistics import Interval, expected_best, improvement, interval, middle, paired, share
 from .support import Subspace, local_subspace
 from .typicality import Typicality, whiteness
 from .watch import Watch
@@ -18,9 +20,11 @@ __all__ = [
     "DistanceToData",
     "Diversity",
     "Evidence",
+    "Interval",
     "Last",
     "LogSNR",
     "Memorised",
+    "Reevaluated",
     "Reference",
     "Spending",
     "StopWhen",
@@ -30,9 +34,16 @@ __all__ = [
     "Watch",
     "Window",
     "alarmed",
+    "expected_best",
+    "improvement",
+    "interval",
     "local_subspace",
+    "middle",
+    "paired",
     "quantile",
     "readings",
+    "reevaluated",
+    "share",
     "threshold",
     "unlike",
     "vendi",

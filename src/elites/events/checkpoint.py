@@ -27,10 +27,10 @@ from .control import PAUSE, STOP, order
 from .drawings import Draw, drawn
 from .pictures import png
 from .sheets import write_sheet
+from .shown import SHOWN, decoded, due
 
 __all__ = ["Checkpoint", "resume"]
 
-SHOWN = 8  # objects drawn per step
 PLAIN = 10_000_000  # most bytes of the best objects as JSON
 
 
@@ -118,8 +118,7 @@ class Checkpoint:
         step, some, best = event.step, event.info.samples, event.best
         if some is None or not len(top := some.top(SHOWN)):
             return
-        # steps at a tenth of a decade apart, so that a long run keeps a readable number of drawings
-        if step < 2 or math.floor(10 * math.log10(step)) > math.floor(10 * math.log10(step - 1)):
+        if due(step):
             self._draw("steps", event, top)
         new = best is not None and len(best) and torch.equal(best.keys[0].cpu(), top.keys[0].cpu())
         at = math.floor(20 * math.log10(step)) if step else -1
@@ -128,7 +127,7 @@ class Checkpoint:
             self._ahead = at
 
     def _draw(self, name: str, event: Event, samples: Samples) -> None:
-        drawings = drawn(_decoded(event.setup.target, samples), self.draw)
+        drawings = drawn(decoded(event.setup.target, samples), self.draw)
         stem = self.folder.path / name / f"{event.step:06d}"
         write_sheet(stem, drawings, samples.reward.tolist(), samples.keys.tolist())
 
@@ -138,7 +137,7 @@ class Checkpoint:
         path = self.folder.path
         tensors: dict[str, Any] = {}
         pack(result.samples, "best", tensors)
-        objects = _decoded(event.setup.target, result.samples) if len(result.samples) else []
+        objects = decoded(event.setup.target, result.samples) if len(result.samples) else []
         if objects and all(isinstance(o, Tensor | np.ndarray) for o in objects):
             arrays = [torch.as_tensor(o).cpu() for o in objects]
             if len({a.shape for a in arrays}) == 1:
@@ -167,12 +166,6 @@ class Checkpoint:
             "evidence": [{k: v if v == v else None for k, v in vars(r).items()} for r in result.evidence],
         }
         write(path / "result.json", json.dumps(summary, indent=1).encode())
-
-
-def _decoded(target: Target, samples: Samples) -> list[Any]:
-    """The objects of samples, a decoder batch at a time."""
-    size = target.decode_batch
-    return [obj for i in range(0, len(samples), size) for obj in target.decode(samples.x[i : i + size])]
 
 
 def _json(objects: list[Any]) -> bytes:

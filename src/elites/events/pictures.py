@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-__all__ = ["picture", "png", "strip"]
+__all__ = ["joined", "picture", "png", "strip"]
 
 SMALL, LARGE = 64, 160  # sides of a thumbnail in pixels
 FRAMES = 6  # most frames of a video
@@ -51,7 +51,12 @@ def strip(images: Sequence[Image.Image], rewards: Sequence[float], keys: Sequenc
     text = PngImagePlugin.PngInfo()
     text.add_text("rewards", json.dumps([float(r) for r in rewards]))
     text.add_text("keys", json.dumps([[int(v) for v in key] for key in keys]))
-    return _encoded(_row([_thumbnail(image) for image in images]), text)
+    return _encoded(joined(images), text)
+
+
+def joined(images: Sequence[Image.Image]) -> Image.Image:
+    """Thumbnails side by side."""
+    return _row([_thumbnail(image) for image in images])
 
 
 def png(image: Image.Image, most: int | None = None) -> bytes:
