@@ -35,6 +35,10 @@ PAGES = {  # headings of the side bar, with their pages
         "finetuning",
         "workers",
         "ledger",
+        "report",
+        "watching",
+        "comparing",
+        "tracking",
         "adding",
     ],
     "Measured": [

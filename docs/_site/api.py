@@ -10,7 +10,10 @@ from types import ModuleType
 from typing import Any
 
 PAGES = {  # page: title, and the modules whose `__all__` it holds; a name is on the first page that has it
-    "core": ("Targets, budgets and runs", ["elites.target", "elites.run", "elites.types", "elites.templates"]),
+    "core": (
+        "Targets, budgets and runs",
+        ["elites.target", "elites.run", "elites.types", "elites.templates", "elites.planning"],
+    ),
     "search": ("Searches over noise", ["elites.search"]),
     "steer": ("Steering along the way", ["elites.steer"]),
     "train": ("Fine-tuning", ["elites.train"]),
@@ -18,7 +21,8 @@ PAGES = {  # page: title, and the modules whose `__all__` it holds; a name is on
     "rewards": ("Rewards", ["elites.rewards", "elites.rewards.digits"]),
     "schedules": ("Schedules, kernels and resampling", ["elites.schedule", "elites.kernel", "elites.resample"]),
     "diagnose": ("Evidence", ["elites.diagnose"]),
-    "events": ("Subscribers and run folders", ["elites.events", "elites.store", "elites.ledger"]),
+    "plot": ("Figures", ["elites.plot"]),
+    "events": ("Subscribers and run folders", ["elites.events", "elites.store", "elites.ledger", "elites.web"]),
     "parallel": (
         "Workers, failures and randomness",
         ["elites.parallel", "elites.scoring", "elites.probe", "elites.stream"],
