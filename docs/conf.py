@@ -23,7 +23,7 @@ from sphinx.util import logging  # noqa: E402
 from elites import __version__  # noqa: E402
 
 PAGES = {  # headings of the side bar, with their pages
-    "Start": ["words", "choosing"],
+    "Start": ["words", "choosing", "evidence"],
     "Guides": [
         "pipelines",
         "networks",
@@ -44,6 +44,7 @@ PAGES = {  # headings of the side bar, with their pages
     "Measured": [
         "quality",
         "hallucination",
+        "scale",
         "elites",
         "benchmarks",
         "reproducing",
