@@ -23,7 +23,7 @@ def picture(thing: Any) -> Image.Image | None:
     A video `(F, C, H, W)` or `(F, H, W, C)` is some of its frames side by side. Anything else gives nothing.
     """
     if isinstance(thing, Image.Image):
-        return thing.convert("RGB")
+        return thing if thing.mode in ("L", "RGB") else thing.convert("RGB")
     if not isinstance(thing, Tensor | np.ndarray) or thing.ndim not in (3, 4) or 0 in thing.shape:
         return None
     if thing.ndim == 4:
