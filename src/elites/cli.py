@@ -1,4 +1,4 @@
-"""The command line: `elites demo`, `run`, `resume`, `report`, `list`; `upkeep`, `compare`, `plan` and `watch` add more.
+"""The command line: `elites demo`, `run`, `resume`, `report`, `list`; `upkeep`, `compare`, `foresee`, `web` add more.
 
 Exit codes: 0 finished, 1 the run failed, 2 bad input, 130 interrupted (the run can be resumed).
 """
