@@ -142,7 +142,8 @@ def while_drawing(
     many as keep it busy, and one more.
     """
     width = target.reward.width if isinstance(target.reward, Streaming) else 0
-    batches = [list(ids[i : i + target.batch]) for i in range(0, len(ids), target.batch)]
+    size = target.batch  # which a halving may change
+    starts = range(0, len(ids), size)  # of batches, which are not all made at once
     heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def score(batch: list[Any], x: Tensor) -> Iterator[tuple[list[Any], Tensor, Part, list[Entry]]]:
@@ -159,7 +160,8 @@ def while_drawing(
                 j = rows.stop
 
     if not width:
-        for batch in batches:
+        for i in starts:
+            batch = list(ids[i : i + size])
             yield from score(batch, draw(batch))
         return
 
@@ -179,10 +181,11 @@ def while_drawing(
     deep, live = 1 + -(-width // target.batch), 0
     threads = ThreadPoolExecutor(deep)
     try:
-        for n in range(len(batches) + 1):
-            last = n == len(batches)
+        for n in range(len(starts) + 1):
+            last = n == len(starts)
             if not last:
-                threads.submit(work, batches[n], draw(batches[n]))
+                batch = list(ids[starts[n] : starts[n] + size])
+                threads.submit(work, batch, draw(batch))
                 live += 1
             while live >= deep or not heard.empty() or (live and last):
                 item = heard.get()
