@@ -14,8 +14,9 @@ __all__ = ["Samples", "ranked"]
 
 def ranked(reward: Tensor) -> Tensor:
     """Indices of the rewards `(n,)` from best to worst, ties by index; failures (-inf, NaN) are left out."""
-    order = torch.sort(reward.nan_to_num(nan=-torch.inf), descending=True, stable=True).indices
-    return order[torch.isfinite(reward[order])]
+    known = reward.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    best, order = torch.sort(known, descending=True, stable=True)
+    return order[int((best == torch.inf).sum()) : int((best > -torch.inf).sum())]
 
 
 @dataclass
