@@ -14,6 +14,7 @@ from elites import (
     Budget,
     Checkpoint,
     Elites,
+    InputError,
     RandomSearch,
     Search,
     run,
@@ -129,3 +130,9 @@ def test_what_walks_ask_in_workers_is_counted_listed_and_written(tmp_path):
     same(got, want)
     assert written(tmp_path / "there") == written(tmp_path / "here")
     assert len(written(tmp_path / "here")) == want.meter.rewards
+
+
+def test_a_factory_of_another_target_is_refused():
+    ours = workers.on_prior("mixture", reward=half_nan)
+    with Threads(1, partial(workers.on_prior, "mixture")) as pool, pytest.raises(InputError, match="the same target"):
+        run(RandomSearch(4), pooled(ours, pool), Budget(steps=1), probe=None)
