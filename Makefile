@@ -43,6 +43,7 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.kills
 	$(BIN)/python -m benchmarks.hallucination
+	$(BIN)/python -m benchmarks.hacking
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m benchmarks.foresight
 

@@ -47,12 +47,21 @@ def test_a_rate_that_is_no_share_is_refused(rate):
         Evidence(rate=rate)
 
 
-def test_p_values_of_one_more_draw_of_a_normal_law_are_uniform():
-    draws = normal(600, 17)
-    best = torch.arange(16)
-    p = torch.tensor([unlike(float(row[16]), row[:16], best) for row in draws]).sort().values
+@pytest.mark.parametrize("n", [8, 16])
+@pytest.mark.parametrize("trimmed", [False, True])
+def test_p_values_of_one_more_draw_of_a_normal_law_are_uniform(n, trimmed):
+    draws, best = normal(600, n + 1), torch.arange(n) if trimmed else None
+    p = torch.tensor([unlike(float(row[n]), row[:n], best) for row in draws]).sort().values
     even = (torch.arange(600) + 0.5) / 600
     assert float((p - even).abs().max()) < 1.95 / math.sqrt(600)  # Kolmogorov-Smirnov at 0.001
+
+
+def test_a_loophole_among_the_best_of_the_prior_does_not_hide_the_next_one():
+    judged = torch.cat([normal(1, 126)[0], torch.tensor([-20.0, -20.0])])
+    best = torch.arange(112, 128)
+    assert unlike(-20.0, judged, best) < 1e-6
+    assert unlike(-20.0, judged[:-1], torch.arange(119, 127)) < 1e-3
+    assert unlike(-1.0, judged, best) > 0.05
 
 
 def test_what_is_missing_says_nothing():

@@ -10,7 +10,7 @@ image = target.prior.decode(result.best.x)
 __version__ = "0.1.0.dev0"
 
 from . import diagnose, kernel, plot, priors, resample, rewards, schedule, search, steer, train
-from .diagnose import DistanceToData, Typicality, Watch, whiteness
+from .diagnose import DistanceToData, Evidence, Reference, StopWhen, Typicality, Watch, alarmed, whiteness
 from .events import Checkpoint, MLflow, Progress, Report, TensorBoard, WandB, resume
 from .kernel import DDIM, EulerMaruyama, Renoise
 from .parallel import Processes, Ray, Threads, WorkerError, worker_number
@@ -75,6 +75,7 @@ __all__ = [
     "Elites",
     "Eps",
     "EulerMaruyama",
+    "Evidence",
     "Evolve",
     "FeynmanKac",
     "Final",
@@ -97,6 +98,7 @@ __all__ = [
     "Raise",
     "RandomSearch",
     "Ray",
+    "Reference",
     "Renoise",
     "Report",
     "Result",
@@ -107,6 +109,7 @@ __all__ = [
     "Score",
     "Search",
     "Spectral",
+    "StopWhen",
     "StoreError",
     "Stream",
     "Table",
@@ -129,6 +132,7 @@ __all__ = [
     "WorkerError",
     "Worst",
     "ZeroOrder",
+    "alarmed",
     "concurrent",
     "diagnose",
     "iterate",

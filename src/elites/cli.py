@@ -209,10 +209,11 @@ def _new(study: Study, out: Path | None) -> Folder:
 
 def _summary(result: Result) -> dict[str, Any]:
     last = result.history[-1] if result.history else {}
-    evidence = {k: last[k] if last[k] == last[k] else None for k in ("judge", "shell", "distance") if k in last}
-    best = float(result.best.reward[0]) if len(result.best) else None
-    meter = {name: getattr(result.meter, name) for name in ("nfe", "rewards", "seconds")}
-    return {"best": best} | evidence | meter | {"failures": len(result.failures), "stopped": result.stopped}
+    out: dict[str, Any] = {"best": float(result.best.reward[0]) if len(result.best) else None}
+    out |= {k: last[k] if last[k] == last[k] else None for k in ("judge", "shell", "distance") if k in last}
+    out |= {r.name: r.warns for r in result.evidence if r.name == "alarm"}
+    out |= {name: getattr(result.meter, name) for name in ("nfe", "rewards", "seconds")}
+    return out | {"failures": len(result.failures), "stopped": result.stopped}
 
 
 def _finish(folder: Path, result: Result, as_json: bool, more: dict[str, Any] | None = None) -> None:
@@ -222,6 +223,9 @@ def _finish(folder: Path, result: Result, as_json: bool, more: dict[str, Any] | 
         out = _summary(result) | {"run": str(folder), "report": str(page)} | (more or {})
         print(json.dumps(out, allow_nan=False))
     else:
+        for reading in result.evidence:
+            if reading.warns or reading.name == "alarm":
+                errors.print(f"{reading.name}: {reading.says}", soft_wrap=True)
         print(f"report: {page}")
     if result.stopped == "interrupted":
         errors.print(f"Interrupted; go on with: {hint(folder)}")

@@ -10,8 +10,8 @@ prior = el.priors.digits()
 digits = el.rewards.digits
 reward = el.rewards.Margin(digits.classifier("reward"), label=3)
 judge = el.rewards.Margin(digits.classifier("judge"), label=3)
+distance = el.DistanceToData(digits.images("prior")[0], digits.images("held_out")[0])
 
 target = el.Target(prior, reward, walk=el.Plain(steps=10))
 method = el.Elites()
 budget = el.Budget(nfe=10_000)
-on = [el.Watch({"distance": el.DistanceToData(digits.images("prior")[0], digits.images("held_out")[0])})]

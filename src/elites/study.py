@@ -3,9 +3,10 @@
 target   what to search: a `Target`
 method   how: any method
 budget   a `Budget`, unless the command line gives one
-judge    a callable on a batch of objects that the search never sees
+judge    a callable on a batch of objects that the search never sees; higher is more real
+distance a callable on a batch of objects, such as `DistanceToData`; lower is more real
 final    a `Final`, to render the finalists with another walk
-on       a list of subscribers, such as `Watch`
+on       a list of subscribers, such as `Watch`, `StopWhen`, or an `Evidence` of your own
 seed     0 by default
 probe    a `Probe`, or `None` to leave out the look at the reward
 draw     what to show of an object in the report, as `Checkpoint(draw=)` has it; by its type and shape by default
@@ -22,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .diagnose import Typicality, Watch
+from .diagnose import Evidence, Typicality
 from .probe import Probe
 from .run import Final, Subscriber
 from .target import Target
@@ -98,18 +99,25 @@ def load(path: str | Path, source: str | None = None, copy: str | Path = "its co
     budget = _the(path, names, "budget", Budget, Budget())
     final = _the(path, names, "final", Final, None)
     seed = _the(path, names, "seed", int, 0)
-    on, judge = names.get("on", []), names.get("judge")
+    on = names.get("on", [])
     if not isinstance(on, list | tuple) or not all(callable(f) and not isinstance(f, type) for f in on):
         raise InputError(f"{path} defines on as {type(on).__name__}: give a list of subscribers.")
-    if judge is not None and not callable(judge):
-        raise InputError(f"{path} defines judge as {type(judge).__name__}: give a callable on a batch of objects.")
+    judge, distance = (_scorer(path, names, name) for name in ("judge", "distance"))
     draw = names.get("draw")
     if draw is not None and not callable(draw):
         raise InputError(f"{path} defines draw as {type(draw).__name__}: give a callable on one object.")
-    watch: list[Subscriber] = [] if judge is None else [Watch({"judge": judge})]
+    own = (judge is None and distance is None) or any(isinstance(f, Evidence) for f in on)
+    evidence: list[Subscriber] = [] if own else [Evidence(judge, distance)]
     probe = None if names.get("probe", True) is None else _the(path, names, "probe", Probe, Probe())
-    every = [Typicality(), *watch, *on]
+    every = [Typicality(), *evidence, *on]
     return Study(path, source, target, method, budget, final, every, seed, probe, shown, draw)
+
+
+def _scorer(path: Path, names: dict[str, Any], name: str) -> Callable[[Any], Any] | None:
+    scorer = names.get(name)
+    if scorer is not None and not callable(scorer):
+        raise InputError(f"{path} defines {name} as {type(scorer).__name__}: give a callable on a batch of objects.")
+    return scorer
 
 
 def _the(path: Path, names: dict[str, Any], name: str, kind: type, *default: Any) -> Any:

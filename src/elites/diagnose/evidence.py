@@ -12,11 +12,13 @@ import torch
 from ..types import Event, Reading, Result, Samples, Setup
 from .alarm import Spending, unlike
 from .readings import Respect, read, respects
-from .reference import Reference
+from .reference import LEAST, Reference
 from .typicality import whiteness
 from .watch import one
 
 __all__ = ["Evidence"]
+
+MANY, SHARE = 128, 20  # prior samples by default, and the candidates of the budget for each
 
 
 class Evidence:
@@ -36,10 +38,13 @@ class Evidence:
     Arguments:
         judge: a callable on a batch of objects that the search never sees; higher is more real.
         distance: such as `DistanceToData`; lower is more real.
-        reference: how many prior samples, or a `Reference`.
+        reference: how many prior samples, or a `Reference`; by default 128, or fewer if they were more than a
+            twentieth of the candidates that a budget in network evaluations or rewards pays for. Where that makes
+            fewer than 16, or the budget has neither, there are none: the columns are read, and nothing is compared.
         rate: the share of honest runs in which the alarm may ring; see `elites.diagnose.alarm`.
 
     Attributes:
+        reference: the prior samples, once a run has begun.
         rang: the step at which the alarm rang; `None` if it did not.
         began: the first of the looks, up to that one, that were all suspicious.
         honest: the best sample at the last look before that; `None` if there was none.
@@ -53,11 +58,14 @@ class Evidence:
         judge: Callable[[Any], Any] | None = None,
         distance: Callable[[Any], Any] | None = None,
         *,
-        reference: int | Reference = 128,
+        reference: int | Reference | None = None,
         rate: float = 0.05,
     ) -> None:
         self.judge, self.distance, self.given = judge, distance, reference
         self.spending = Spending(rate)
+        self.reference: Reference | None = None
+        self._of: Any = None  # whose prior samples were drawn here, and how many
+        self._n = 0
         self._forget()
 
     def _forget(self) -> None:
@@ -72,8 +80,11 @@ class Evidence:
     def around(self, setup: Setup) -> Iterator[None]:
         """Draw the prior samples, and measure them."""
         self._forget()
-        given = self.given
-        self.reference = given if isinstance(given, Reference) else Reference.of(setup.target, given)
+        n = _affordable(setup) if self.given is None else self.given
+        if isinstance(n, Reference):
+            self.reference = n
+        elif (self._of, self._n) != (setup.target, n):
+            self._of, self._n, self.reference = setup.target, n, Reference.of(setup.target, n) if n else None
         self._respects: list[Respect] = respects(self.reference, self.judge, self.distance)
         yield
 
@@ -89,8 +100,10 @@ class Evidence:
             self._seen, self._values = key, self._measured(event, best)
         event.row.update(self._values)
         level = self.spending.at(event.step)
+        if self.reference is None:
+            return
         if level and "final" not in event.row:
-            event.row["alarm.p"] = self._look(event, best, level)
+            event.row["alarm.p"] = self._look(event, best, self.reference, level)
         event.row["alarm"] = float(self.rang is not None)
 
     def _measured(self, event: Event, best: Samples) -> dict[str, float]:
@@ -101,9 +114,9 @@ class Evidence:
             found["white"] = float(whiteness(best.z[:1])[0])
         return found
 
-    def _look(self, event: Event, best: Samples, level: float) -> float:
+    def _look(self, event: Event, best: Samples, reference: Reference, level: float) -> float:
         """The p-value of this look, and what follows from it."""
-        p = self._p(event, best)
+        p = self._p(event, best, reference)
         self._least = min(self._least, p)
         if self.rang is None:
             if p > self.spending.rate:
@@ -114,24 +127,26 @@ class Evidence:
                 self.rang = event.step
         return p
 
-    def _p(self, event: Event, best: Samples) -> float:
+    def _p(self, event: Event, best: Samples, reference: Reference) -> float:
         """That the winner looks like the best of the prior in every respect; 1 while its reward is one of theirs."""
-        rewards = self.reference.samples.reward
+        rewards = reference.samples.reward
         rewards = rewards[rewards.isfinite()]
         if len(rewards) and float(best.reward[0]) <= float(rewards.max()):
             return 1.0
-        top = self.reference.best()
-        many, every = max(event.meter.rewards, 1), torch.arange(len(self.reference.samples))
+        top = reference.best()
+        many = max(event.meter.rewards, 1)
         found = []
         for r in self._respects:
             value, values = float(r.scale(self._values[r.name])), r.scale(r.values)
-            found.append(unlike(value, values, top) if r.follows else many * unlike(value, values, every))
+            found.append(unlike(value, values, top) if r.follows else many * unlike(value, values))
         if best.z is not None:
             found.append(many * self._values["white"])
         return min(1.0, len(found) * min(found)) if found else 1.0
 
     def _end(self, event: Event, result: Result) -> None:
-        self._look(event, result.best, self.spending.end)
+        if self.reference is None:
+            return
+        self._look(event, result.best, self.reference, self.spending.end)
         result.evidence += read(result.samples, self.reference, self._respects)
         result.evidence.append(self._alarm())
 
@@ -142,3 +157,13 @@ class Evidence:
         last = "" if self.honest is None else f"; the last honest best has reward {float(self.honest.reward[0]):.4g}"
         says = f"the reward is being hacked: seen at step {self.rang}, begun by step {self.began}{last}; {rate}"
         return Reading("alarm", self._least, math.nan, says, warns=True)
+
+
+def _affordable(setup: Setup) -> int:
+    """How many prior samples a run may have by default; 0 for none."""
+    each, budget = setup.target.cost, setup.budget
+    pays = [
+        limit // (SHARE * k) for limit, k in ((budget.nfe, each.nfe), (budget.rewards, each.rewards)) if limit and k
+    ]
+    n = min(*pays, MANY) if pays else 0
+    return n if n >= 2 * LEAST else 0

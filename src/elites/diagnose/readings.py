@@ -50,14 +50,23 @@ class Respect:
 
 
 def respects(
-    reference: Reference, judge: Callable[[Any], Any] | None, distance: Callable[[Any], Any] | None
+    reference: Reference | None, judge: Callable[[Any], Any] | None, distance: Callable[[Any], Any] | None
 ) -> list[Respect]:
-    """A judge and a distance with their values of prior samples."""
+    """A judge and a distance with their values of prior samples, of which there may be none.
+
+    Raises:
+        InputError: if one of them fails on every prior sample, or does not return one number for each.
+    """
     asked = (
         ("judge", judge, True, True, "the judge likes it better than {} of prior samples"),
         ("distance", distance, False, False, "nearer to the data than {} of prior samples"),
     )
-    return [Respect(name, f, up, on, reference.measured(f), says) for name, f, up, on, says in asked if f is not None]
+    none = torch.empty(0, dtype=torch.float64)
+    return [
+        Respect(name, f, up, on, none if reference is None else reference.measured(f, name), says)
+        for name, f, up, on, says in asked
+        if f is not None
+    ]
 
 
 def readings(

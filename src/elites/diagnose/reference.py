@@ -107,19 +107,35 @@ class Reference:
         for i in range(0, len(self.samples), size):
             yield self.target.decode(self.samples.x[i : i + size])
 
-    def measured(self, f: Callable[[Any], Any]) -> Tensor:
-        """A function of objects, `(n,)` float64 on the CPU.
+    def measured(self, f: Callable[[Any], Any], name: str = "evidence") -> Tensor:
+        """A function of objects, `(n,)` float64 on the CPU; NaN for a batch on which it fails.
+
+        Arguments:
+            name: what errors call it.
 
         Raises:
-            InputError: if it does not return one number for each object.
+            InputError: if it fails on every batch, or does not return one number for each object.
         """
-        with torch.no_grad():
-            parts = [(torch.as_tensor(f(objects)), len(objects)) for objects in self.objects()]
-        if any(v.numel() != n for v, n in parts):
-            raise InputError("A function of evidence does not return one number for each object: let it do so.")
-        return torch.cat([v.detach().double().cpu().reshape(-1) for v, _ in parts])
+        parts, why = [], ""
+        for objects in self.objects():
+            try:
+                with torch.no_grad():
+                    value = torch.as_tensor(f(objects)).detach().double().cpu().reshape(-1)
+            except Exception as error:  # a user's code may raise anything
+                why, value = f"{type(error).__name__}: {error}", torch.full((len(objects),), torch.nan).double()
+            if len(value) != len(objects):
+                raise InputError(
+                    f"{name} returns {len(value)} numbers for {len(objects)} objects: return one for each."
+                )
+            parts.append(value)
+        values = torch.cat(parts)
+        if why and bool(values.isnan().all()):
+            raise InputError(
+                f"{name} fails on all {len(values)} prior samples ({why}): mend it before the run begins."
+            )
+        return values
 
     def best(self) -> Tensor:
-        """Indices of the eighth with the highest rewards, at least eight; of all, if they were not scored."""
+        """Indices of the sixteenth with the highest rewards, at least eight; of all, if they were not scored."""
         order = ranked(self.samples.reward)
-        return order[: max(len(self.samples) // 8, LEAST)] if len(order) >= LEAST else torch.arange(len(self.samples))
+        return order[: max(len(self.samples) // 16, LEAST)] if len(order) >= LEAST else torch.arange(len(self.samples))
