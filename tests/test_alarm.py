@@ -152,3 +152,63 @@ def test_prior_samples_need_no_reward():
     made = Reference.of(target(), 16, scored=False)
     assert made.meter.rewards == 0
     assert made.best().tolist() == list(range(16))
+
+
+def evidenced(budget, judge=along, **changes):
+    evidence = Evidence(judge, **changes)
+    return evidence, el.run(el.RandomSearch(32), target(), budget, on=[evidence])
+
+
+def test_by_default_prior_samples_cost_a_twentieth_of_the_candidates():
+    nfe = el.Plain(steps=4).steps
+    evidence, result = evidenced(el.Budget(nfe=20 * 40 * nfe, rewards=100_000))
+    assert len(evidence.reference.samples) == 40
+    assert "alarm" in {r.name for r in result.evidence}
+    assert len(evidenced(el.Budget(rewards=20 * 30))[0].reference.samples) == 30
+    assert len(evidenced(el.Budget(rewards=4000))[0].reference.samples) == 128
+
+
+@pytest.mark.parametrize("budget", [el.Budget(steps=4), el.Budget(rewards=20 * 15)], ids=["steps", "small"])
+def test_where_the_budget_does_not_say_or_is_small_only_columns_are_filled(budget):
+    evidence, result = evidenced(budget)
+    assert evidence.reference is None
+    assert result.evidence == []
+    assert {"judge", "white"} <= set(result.history[-1])
+    assert "alarm" not in result.history[-1]
+
+
+def test_prior_samples_are_drawn_once_for_a_target():
+    evidence, ours = Evidence(along, reference=16), target()
+    el.run(el.RandomSearch(32), ours, FEW, on=[evidence])
+    first = evidence.reference
+    el.run(el.Elites(32), ours, FEW, on=[evidence])
+    assert evidence.reference is first
+    el.run(el.Elites(32), target(), FEW, on=[evidence])
+    assert evidence.reference is not first
+
+
+def test_a_judge_that_fails_everywhere_is_named_before_the_budget_is_spent():
+    def broken(x):
+        raise ValueError("no such file")
+
+    with pytest.raises(el.InputError, match=r"judge fails on all 16 prior samples \(ValueError: no such file\)"):
+        evidenced(FEW, broken, reference=16)
+    with pytest.raises(el.InputError, match="judge returns 1 numbers for 16 objects"):
+        evidenced(FEW, lambda x: x.sum(), reference=16)
+
+
+def test_a_judge_that_fails_now_and_then_is_read_where_it_answers():
+    ours = target()
+    ours.decode_batch, calls = 4, []
+
+    def shaky(x):
+        calls.append(len(x))
+        if len(calls) == 2:
+            raise TimeoutError
+        return along(x)
+
+    evidence = Evidence(shaky, reference=16)
+    result = el.run(el.RandomSearch(32), ours, FEW, on=[evidence])
+    assert calls[:4] == [4, 4, 4, 4]
+    (judge,) = [r for r in result.evidence if r.name == "judge"]
+    assert judge.quantile * 12 == pytest.approx(round(judge.quantile * 12))

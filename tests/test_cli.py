@@ -265,3 +265,28 @@ def test_a_closed_pipe_is_quiet(study, tmp_path):
     command = f"{sys.executable} -m elites run {study} --json --quiet | true"
     done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert "Traceback" not in done.stderr
+
+
+def test_a_study_with_a_judge_says_what_rang(study, tmp_path):
+    """The planted loophole pays for what the judge knows nothing of, in one prior sample of a thousand."""
+    hacked = STUDY.format(pause=0, steps=6).replace(
+        "return x[:, 0]", "return x[:, 0] + 1000 * (-2.213 - x[:, 0]).relu()"
+    )
+    study.write_text(
+        hacked.replace("judge = reward", "judge = lambda x: x[:, 0]\ndistance = lambda x: x.norm(dim=1)")
+        .replace("el.Elites(population=8)", "el.RandomSearch(64)")
+        .replace("steps=6)", "nfe=20_000)")
+    )
+    _, out, err = elites("run", study, "--json", cwd=tmp_path, check=0)
+    assert json.loads(out)["alarm"] is True
+    assert "distance" in json.loads(out)
+    _, out, err = elites("run", study, "--quiet", cwd=tmp_path, check=0)
+    assert "alarm: the reward is being hacked" in " ".join(err.split())
+    page = (tmp_path / out.partition("report: ")[2].strip()).read_text()
+    assert "the judge likes it better than" in page
+
+
+def test_a_distance_that_is_no_function_is_refused(study, tmp_path):
+    study.write_text(study.read_text() + "distance = 3\n")
+    _, _, err = elites("run", study, cwd=tmp_path, check=2)
+    assert "defines distance as int" in sentence(err)

@@ -48,8 +48,8 @@ LEDGER, CONTROL = "ledger.sqlite", "control"
 EARLY = {"lock", ".run.json.tmp"}  # what a run leaves that is killed before it has said what it will do
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all.
+def write(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a file whole or not at all; without `sync`, a machine that loses power may lose it.
 
     Raises:
         StoreError: if the folder is read-only, the disk is full, or the like.
@@ -59,8 +59,9 @@ def write(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as f:
             f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
+            if sync:
+                f.flush()
+                os.fsync(f.fileno())
         aside.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -266,6 +267,8 @@ class Folder:
 
     def _append(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(row) + "\n" for row in rows)
+        if not lines:
+            return
         try:
             with (self.path / name).open("a") as f:
                 f.write(lines)

@@ -28,11 +28,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
+from scipy.special import stdtr
 from torch import Tensor
 
 from ..types import Event, InputError
-from .laws import student
 
 __all__ = ["Spending", "StopWhen", "alarmed", "unlike"]
 
@@ -93,7 +92,7 @@ def unlike(value: float, reference: Tensor, best: Tensor | None = None) -> float
     if spread == 0:
         return 1.0
     t = (value - float(inner.mean())) / (spread * math.sqrt(1 + 1 / len(inner)))
-    return float(student(torch.tensor([t], dtype=torch.float64), len(inner) - 1))
+    return float(stdtr(len(inner) - 1, t))
 
 
 @dataclass

@@ -81,14 +81,17 @@ class DenoisingLoss:
         times = [self._time(prior, level) for level in self.levels]
         stream = stream.at(purpose=Purpose.CHECK)
         x0 = x0.detach().to(prior.start(prior.noise(stream, ids[:1])).device)
-        total = torch.zeros(len(x0), dtype=torch.float64)
+        total, at_once = torch.zeros(len(x0), dtype=torch.float64), max(target.batch // len(x0), 1)
         with torch.no_grad():
             for i, t in enumerate(times):
                 alpha, sigma = (float(v) for v in prior.schedule(t))
-                for k in range(self.draws):
-                    z = stream.at(draw=i * self.draws + k).normal(ids, prior.shape).to(x0)
-                    error = target.denoise(alpha * x0 + sigma * z, t) - x0
-                    total += (alpha / sigma) ** 2 * error.flatten(1).double().square().mean(1).cpu()
+                for draws in torch.arange(i * self.draws, (i + 1) * self.draws).split(at_once):
+                    z = torch.cat([stream.at(draw=int(k)).normal(ids, prior.shape).to(x0) for k in draws])
+                    clean = x0.repeat(len(draws), *(1,) * (x0.ndim - 1))
+                    error = target.denoise(alpha * clean + sigma * z, t) - clean
+                    found = error.flatten(1).double().square().mean(1).cpu().reshape(len(draws), len(x0))
+                    for one in found:  # in order, whatever the batch: the same bits
+                        total += (alpha / sigma) ** 2 * one
         return total / (len(times) * self.draws)
 
     def _time(self, prior: Gaussian, level: float) -> Tensor:

@@ -111,7 +111,8 @@ class Evidence:
         with torch.no_grad():
             found = {r.name: one(r.name, r.function, objects) for r in self._respects}
         if best.z is not None:
-            found["white"] = float(whiteness(best.z[:1])[0])
+            known = event.row.get("white")  # from `Typicality`
+            found["white"] = float(whiteness(best.z[:1])[0]) if known is None else known
         return found
 
     def _look(self, event: Event, best: Samples, reference: Reference, level: float) -> float:

@@ -19,7 +19,7 @@ from .watch import one
 
 __all__ = ["Respect", "readings", "respects"]
 
-FEW = 8  # winners whose diversity is looked at
+FEW, SETS = 8, 50  # winners whose diversity is looked at, and sets of prior samples beside them
 WARN = 0.01  # quantile below which a reading warns
 
 
@@ -127,7 +127,7 @@ def _diverse(winners: Samples, prior: Samples) -> Iterator[Reading]:
     if len(winners) > 1 and len(prior) > 2 * len(winners):
         latents = Diversity(prior.x.flatten(1).float())
         value = latents.effective(winners.x.flatten(1).float().cpu())
-        sets = latents.among(len(winners), Diversity.effective, Stream(0))
+        sets = latents.among(len(winners), Diversity.effective, Stream(0), SETS)
         says = f"the best {len(winners)} are more diverse than {{}} of as many prior samples"
         yield _reading("diversity", value, quantile(value, sets, higher=True), says, warn=0.0)
 

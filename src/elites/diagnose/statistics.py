@@ -31,6 +31,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from ..types import InputError
 
@@ -153,7 +154,7 @@ def interval(values: Numbers, level: float = 0.95, *, times: int = 2000, seed: i
         why = f"no interval: {n} seed{'' if n == 1 else 's'} say nothing about the spread, run at least {FEW}"
         return Interval(estimate, math.nan, math.nan, n, why)
     if n < MANY:
-        half = _student(n - 1, level) * float(x.std(ddof=1)) / math.sqrt(n)
+        half = float(stdtrit(n - 1, _tails(level)[1])) * float(x.std(ddof=1)) / math.sqrt(n)
         return Interval(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, n, f"mean of {n} seeds; t")
     low, high = _bca(x, middle, level, times, seed)
     return Interval(middle(x), low, high, n, f"interquartile mean of {n} seeds; bootstrap")
@@ -228,28 +229,6 @@ def _generator(seed: int) -> np.random.Generator:
 
 def _tails(level: float) -> tuple[float, float]:
     return (1 - level) / 2, (1 + level) / 2
-
-
-def _student(df: int, level: float) -> float:
-    """t with P(|T| < t) = level for a whole number of degrees of freedom, by its finite series and bisection."""
-
-    def inside(t: float) -> float:
-        angle = math.atan(t / math.sqrt(df))
-        cos, odd = math.cos(angle), df % 2
-        term, total = (cos, cos if df > 1 else 0.0) if odd else (1.0, 1.0)
-        for k in range(3 if odd else 2, df - 1, 2):
-            term *= (k - 1) / k * cos * cos
-            total += term
-        part = math.sin(angle) * total
-        return 2 / math.pi * (angle + part) if odd else part
-
-    low, high = 0.0, 1.0
-    while inside(high) < level:
-        high *= 2
-    for _ in range(100):
-        half = (low + high) / 2
-        low, high = (half, high) if inside(half) < level else (low, half)
-    return (low + high) / 2
 
 
 def _bca(x: np.ndarray, f: Callable[[np.ndarray], float], level: float, times: int, seed: int) -> tuple[float, ...]:

@@ -15,13 +15,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.special import betainc, betaincc
 from torch import Tensor
 
 from ..types import Event, InputError, Setup
-from .laws import beta_tails
 
 __all__ = ["Typicality", "whiteness"]
 
@@ -64,21 +66,15 @@ def whiteness(z: Tensor) -> Tensor:
     space = min(z.ndim - 1, 2)
     field_ = z.detach().to("cpu", torch.float64).reshape(len(z), -1, *(1, 1)[space:], *z.shape[-space:])
     whole, wave = field_.square().flatten(1).sum(1), _dct(_dct(field_, 3), 2)
-    parts = [*_pairs(field_), *_bands(_dct(wave, 1).square(), whole)]
-    p = [_norm(whole, field_[0].numel()), _largest(field_), _largest(wave)]
-    if parts:
-        one, other, k, rest = (torch.stack(column, -1) for column in zip(*parts, strict=True))
-        p += [_share(one / (one + other), k / 2, rest / 2)]
+    parts = [_bands(_dct(wave, 1).square()), *_pairs(field_)]
+    one, other, dimensions = (torch.cat([part[i] for part in parts], 1) for i in range(3))
+    p = [_norm(whole, field_[0].numel()), _largest(field_), _largest(wave), _share(one / (one + other), dimensions)]
     every = torch.column_stack(p)
     least = (every.shape[1] * every.amin(1)).clamp(max=1)
     return torch.where(torch.isfinite(whole) & (whole > 0), least, 0.0)
 
 
-Part = tuple[Tensor, Tensor, Tensor, Tensor]  # energies (n,) in a subspace and in its complement, and their dimensions
-
-
-def _part(one: Tensor, other: Tensor, k: int, rest: int) -> Part:
-    return one, other, torch.tensor(float(k), dtype=one.dtype), torch.tensor(float(rest), dtype=one.dtype)
+Part = tuple[Tensor, Tensor, Tensor]  # energies (n, m) in m subspaces and in others, and the dimensions (2, m) of both
 
 
 def _pairs(z: Tensor) -> Iterator[Part]:
@@ -86,29 +82,34 @@ def _pairs(z: Tensor) -> Iterator[Part]:
     for axis in (1, 2, 3):
         size = z.shape[axis]
         for lag in sorted({1, size // 2}) if size >= 4 else ():
-            blocks = z.narrow(axis, 0, size // (2 * lag) * 2 * lag).unflatten(axis, (-1, 2, lag))
-            a, b = blocks.select(axis + 1, 0), blocks.select(axis + 1, 1)
-            k = a[0].numel()
-            yield _part((a + b).square().flatten(1).sum(1) / 2, (a - b).square().flatten(1).sum(1) / 2, k, k)
+            a, b = z.narrow(axis, 0, size // (2 * lag) * 2 * lag).unflatten(axis, (-1, 2, lag)).unbind(axis + 1)
+            one, other = ((half.square().flatten(1).sum(1, keepdim=True) / 2) for half in (a + b, a - b))
+            yield one, other, torch.full((2, 1), float(a[0].numel()), dtype=z.dtype)
 
 
-def _bands(energy: Tensor, whole: Tensor) -> Iterator[Part]:
+def _bands(energy: Tensor) -> Part:
     """Each octave against the rest, of squared coefficients `(n, c, h, w)`."""
-    _, c, h, w = energy.shape
-    d = c * h * w
-    along = [(energy.sum((2, 3)), _octaves(c)), (energy.sum((1, 3)), _octaves(h)), (energy.sum((1, 2)), _octaves(w))]
-    if min(h, w) > 1:
-        along.append((energy.sum(1).flatten(1), torch.maximum(_octaves(h)[:, None], _octaves(w)[None]).flatten()))
-    for lines, band in along:
-        count, each = int(band.max()) + 1, d // len(band)
-        for b in range(count if count > 2 else count - 1):  # of two, one is the complement of the other
-            one, k = lines[:, band == b].sum(1), int((band == b).sum()) * each
-            yield _part(one, (lines[:, band != b]).sum(1), k, d - k)
+    octave, inside, dimensions = _octaves(*energy.shape[1:])
+    cells = torch.einsum("nchw,ca,hb,we->nabe", energy, *octave).flatten(1)
+    return cells @ inside, cells @ (1 - inside), dimensions
 
 
-def _octaves(size: int) -> Tensor:
-    """The octave of each frequency: 0, 1, 2, 2, 3, 3, 3, 3, ..."""
-    return torch.tensor([k.bit_length() for k in range(size)])
+@lru_cache(maxsize=64)
+def _octaves(c: int, h: int, w: int) -> tuple[list[Tensor], Tensor, Tensor]:
+    """For each axis frequency x octave; of all octaves of all axes, cell x band; and the dimensions `(2, bands)`."""
+    bands = [torch.tensor([k.bit_length() for k in range(size)]) for size in (c, h, w)]  # 0, 1, 2, 2, 3, 3, 3, 3, ...
+    octave = [(band[:, None] == torch.arange(int(band.max()) + 1)).double() for band in bands]
+    cells = torch.cartesian_prod(*[torch.arange(o.shape[1]) for o in octave])
+    along = [cells[:, 0], cells[:, 1], cells[:, 2]] + ([cells[:, 1:].amax(1)] if min(h, w) > 1 else [])
+    inside = torch.cat([_each(line) for line in along], 1)
+    size = torch.stack([o.sum(0)[cells[:, i]] for i, o in enumerate(octave)]).prod(0)
+    return octave, inside, torch.stack([size @ inside, size @ (1 - inside)])
+
+
+def _each(line: Tensor) -> Tensor:
+    """Cell x octave; of two octaves one, as the other is its complement."""
+    count = int(line.max()) + 1
+    return (line[:, None] == torch.arange(count if count > 2 else count - 1)).double()
 
 
 def _dct(z: Tensor, axis: int) -> Tensor:
@@ -131,10 +132,10 @@ def _norm(energy: Tensor, k: int) -> Tensor:
     return 2 * torch.minimum(low, high)
 
 
-def _share(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Two-sided p-value of x ~ Beta(a, b)."""
-    tail, _ = beta_tails(x, a, b)
-    return 2 * torch.minimum(tail, 1 - tail).clamp(min=0)
+def _share(x: Tensor, dimensions: Tensor) -> Tensor:
+    """Two-sided p-values of shares `(n, m)` of subspaces: of x ~ Beta(k / 2, rest / 2)."""
+    a, b = (dimensions / 2).numpy()
+    return 2 * torch.from_numpy(np.minimum(betainc(a, b, x.numpy()), betaincc(a, b, x.numpy())))
 
 
 def _largest(z: Tensor) -> Tensor:

@@ -55,12 +55,12 @@ def write_sheet(
     """
     images = [it for it in drawings if isinstance(it, Image.Image)]
     if len(images) == len(drawings):
-        write(stem.with_suffix(".png"), strip(images, rewards, keys))
+        write(stem.with_suffix(".png"), strip(images, rewards, keys), sync=False)
         stem.with_suffix(".json").unlink(missing_ok=True)
         return
     told = {"rewards": [float(r) for r in rewards], "keys": [[int(v) for v in key] for key in keys]}
     told["drawings"] = [packed(it) for it in drawings]
-    write(stem.with_suffix(".json"), json.dumps(told, ensure_ascii=True).encode())
+    write(stem.with_suffix(".json"), json.dumps(told, ensure_ascii=True).encode(), sync=False)
     stem.with_suffix(".png").unlink(missing_ok=True)
 
 

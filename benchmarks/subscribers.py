@@ -1,0 +1,161 @@
+"""What subscribers cost: their share of the wall time of a run on the digits.
+
+Runs of `Elites` without subscribers and with all that a study has: typicality, evidence with judge and distance and
+its alarm, a stopping rule, the progress line, the run folder with its ledger and pictures, and the report at the end;
+and with TensorBoard and MLflow besides, where they are installed. The time inside of each subscriber is taken with a
+clock around it, and the wall time of the runs is compared, one without and one with in turn. The prior samples of the
+evidence are drawn before, and timed apart.
+
+    python -m benchmarks.subscribers [--runs 5] [--nfe 20000] [--seed 0] [--out benchmarks/results/subscribers.json]
+"""
+
+import argparse
+import io
+import json
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.console import Console
+
+import elites as el
+from elites.ledger import Ledger
+
+BOOK = ("begin", "known", "pending", "settle", "take", "flush")
+
+
+def timed(subscriber: Any, spent: Counter[str], name: str) -> Any:
+    """The same subscriber, and the seconds inside of it."""
+
+    def clocked(f: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Any, *args: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return f(self, *args)
+            finally:
+                spent[name] += time.perf_counter() - began
+
+        return call
+
+    @contextmanager
+    def around(self: Any, setup: Any) -> Iterator[None]:
+        inside = kind.around(self, setup)
+        began = time.perf_counter()
+        inside.__enter__()
+        spent[name] += time.perf_counter() - began
+        try:
+            yield
+        finally:
+            began = time.perf_counter()
+            inside.__exit__(None, None, None)
+            spent[name] += time.perf_counter() - began
+
+    kind: Any = type(subscriber)
+    verbs = {
+        verb: clocked(getattr(kind, verb)) for verb in ("__call__", "ends", "pauses", "close") if hasattr(kind, verb)
+    }
+    if hasattr(kind, "around"):
+        verbs["around"] = around
+    subscriber.__class__ = type(kind.__name__, (kind,), verbs)
+    return subscriber
+
+
+@contextmanager
+def ledger_timed(spent: Counter[str]) -> Iterator[None]:
+    """Count what the evaluation writes to the ledger, between the calls of the subscribers."""
+    kept = {verb: getattr(Ledger, verb) for verb in BOOK}
+
+    def clocked(f: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Any, *args: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return f(self, *args)
+            finally:
+                spent["ledger"] += time.perf_counter() - began
+
+        return call
+
+    for verb, f in kept.items():
+        setattr(Ledger, verb, clocked(f))
+    try:
+        yield
+    finally:
+        for verb, f in kept.items():
+            setattr(Ledger, verb, f)
+
+
+def studied(folder: Path, reference: el.Reference, trackers: bool) -> dict[str, Any]:
+    """All subscribers, by name."""
+    digits = el.rewards.digits
+    judge = el.rewards.Margin(digits.classifier("judge"), label=3)
+    distance = el.DistanceToData(digits.images("prior")[0], digits.images("held_out")[0])
+    screen = Console(file=io.StringIO(), force_terminal=True, highlight=False)
+    every = {
+        "typicality": el.Typicality(),
+        "evidence": el.Evidence(judge, distance, reference=reference),
+        "watch": el.Watch({"ink": lambda x: x.mean((1, 2, 3))}),
+        "stop": el.StopWhen(el.alarmed),
+        "progress": el.Progress(console=screen),
+    }
+    if trackers and find_spec("tensorboard"):
+        every["tensorboard"] = el.TensorBoard(folder / "board")
+    if trackers and find_spec("mlflow"):
+        every["mlflow"] = el.MLflow(folder / "mlruns")
+    return every | {"folder": el.Checkpoint(folder / "run"), "report": el.Report(folder / "run")}
+
+
+def one(nfe: int, seed: int, reference: el.Reference | None, trackers: bool) -> tuple[float, Counter[str]]:
+    """Wall seconds of a run, and the seconds inside of each subscriber."""
+    reward = el.rewards.Margin(el.rewards.digits.classifier("reward"), label=3)
+    target = el.Target(el.priors.digits(), reward, walk=el.Plain(steps=10))
+    spent: Counter[str] = Counter()
+    go = partial(el.run, el.Elites(), target, el.Budget(nfe=nfe), seed)
+    with tempfile.TemporaryDirectory() as folder, ledger_timed(spent):
+        every = {} if reference is None else studied(Path(folder), reference, trackers)
+        on = [timed(s, spent, name) for name, s in every.items()]
+        began = time.perf_counter()
+        go(on=on)
+        return time.perf_counter() - began, spent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--nfe", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/subscribers.json"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    reward = el.rewards.Margin(el.rewards.digits.classifier("reward"), label=3)
+    began = time.perf_counter()
+    reference = el.Reference.of(el.Target(el.priors.digits(), reward, walk=el.Plain(steps=10)), 128)
+    apart = time.perf_counter() - began
+    one(2000, args.seed, reference, True)  # imports and first calls
+    found = []
+    for seed in range(args.seed, args.seed + args.runs):
+        bare, _ = one(args.nfe, seed, None, False)
+        for name, trackers in (("study", False), ("trackers", True)):
+            wall, spent = one(args.nfe, seed, reference, trackers)
+            inside = {k: v / wall for k, v in sorted(spent.items())}
+            found.append({"seed": seed, "with": name, "bare": bare, "wall": wall, "inside": inside})
+            print(json.dumps(found[-1]), flush=True)
+    for name in ("study", "trackers"):
+        some = [r for r in found if r["with"] == name]
+        inside = [sum(r["inside"].values()) for r in some]
+        walls = [r["wall"] / r["bare"] for r in some]
+        print(f"{name}: inside {median(inside):.2%} ({min(inside):.2%} to {max(inside):.2%}), wall over bare", end=" ")
+        print(f"{median(walls):.3f} ({min(walls):.3f} to {max(walls):.3f})")
+    print(f"128 prior samples: {apart:.1f} s")
+    args.out.write_text(json.dumps({"nfe": args.nfe, "reference": apart, "runs": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
