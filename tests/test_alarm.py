@@ -119,7 +119,15 @@ def test_readings_of_prior_samples_have_uniform_quantiles():
     reference = Reference.of(target(), 400)
     own = Reference.of(target(), 100, seed=1)
     told = [readings(own.samples[i : i + 1], reference, along, lambda x: x.norm(dim=1)) for i in range(100)]
-    assert [r.name for r in told[0]] == ["typicality", "whiteness", "judge", "distance", "movement", "loss"]
+    assert [r.name for r in told[0]] == [
+        "typicality",
+        "whiteness",
+        "judge",
+        "distance",
+        "movement",
+        "loss",
+        "support",
+    ]
     for several in zip(*told, strict=True):
         mean = sum(r.quantile for r in several) / 100
         assert abs(mean - 0.5) < 4 * math.sqrt(1 / 12 * (1 / 100 + 1 / 400)) + 0.01, several[0].name

@@ -149,10 +149,10 @@ class Evidence:
             return
         self._look(event, result.best, self.reference, self.spending.end)
         result.evidence += read(result.samples, self.reference, self._respects)
-        result.evidence.append(self._alarm())
+        result.evidence.append(self._alarm(len(self.reference.samples)))
 
-    def _alarm(self) -> Reading:
-        rate = f"it rings by chance in at most {self.spending.rate:.0%} of honest runs"
+    def _alarm(self, n: int) -> Reading:
+        rate = f"beside {n} prior samples it rings by chance in at most {self.spending.rate:.0%} of honest runs"
         if self.rang is None:
             return Reading("alarm", self._least, math.nan, f"no sign that the reward was hacked; {rate}")
         last = "" if self.honest is None else f"; the last honest best has reward {float(self.honest.reward[0]):.4g}"

@@ -13,7 +13,7 @@ from ..stream import Stream
 from ..types import Reading, Samples
 from .diversity import Diversity
 from .quantiles import quantile
-from .reference import LOSS, MOVEMENT, Reference
+from .reference import LOSS, MOVEMENT, WIDEST, Reference
 from .typicality import whiteness
 from .watch import one
 
@@ -87,7 +87,7 @@ def readings(
 
     Returns:
         `typicality` (|z|^2 / d) and `whiteness` of the noise, `judge`, `distance`, `movement` (`TrajectoryVariance`),
-        `loss` (`DenoisingLoss`) and `diversity` of the best eight, as far as they can be had.
+        `loss` (`DenoisingLoss`), `support` (`Subspace`) and `diversity` of the best eight, as far as they can be had.
     """
     return list(read(winners, reference, respects(reference, judge, distance)))
 
@@ -119,12 +119,17 @@ def read(winners: Samples, reference: Reference, asked: list[Respect]) -> Iterat
         value = float(LOSS(own, best.x, Stream(0), ids)[0])
         at = quantile(value, reference.loss, higher=False)
         yield _reading("loss", value, at, "the network denoises it better than {} of prior samples")
+    if reference.support is not None:
+        space, those = reference.support
+        value = float(space.off(best.x.cpu())[0])
+        says = "nearer to the subspace of prior samples than {} of them"
+        yield _reading("support", value, quantile(value, those, higher=False), says)
     yield from _diverse(winners[:FEW], prior)
 
 
 def _diverse(winners: Samples, prior: Samples) -> Iterator[Reading]:
     """How many of the best latents are different; it never warns, as a search is to converge."""
-    if len(winners) > 1 and len(prior) > 2 * len(winners):
+    if len(winners) > 1 and len(prior) > 2 * len(winners) and prior.x[0].numel() <= WIDEST:
         latents = Diversity(prior.x.flatten(1).float())
         value = latents.effective(winners.x.flatten(1).float().cpu())
         sets = latents.among(len(winners), Diversity.effective, Stream(0), SETS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from ..stream import Purpose, Stream
 from ..types import InputError, Meter, Samples, ranked
 from .density import DenoisingLoss
 from .hallucination import TrajectoryVariance
+from .support import Subspace
 
 if TYPE_CHECKING:
     from ..target import Target
@@ -25,6 +27,7 @@ __all__ = ["Reference"]
 
 MOVEMENT, LOSS = TrajectoryVariance(), DenoisingLoss()
 LEAST = 8  # prior samples below which no law is fitted
+WIDEST = 250_000  # numbers of a latent above which their subspace and their distances take too much memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +98,20 @@ class Reference:
         assert s.z is not None
         kept = {"x": s.x, "reward": s.reward, "keys": s.keys, "z": s.z, "movement": self.movement, "loss": self.loss}
         save_file({name: v.contiguous() for name, v in kept.items() if v is not None}, path)
+
+    @cached_property
+    def support(self) -> tuple[Subspace, Tensor] | None:
+        """The subspace that holds half of the latents, and how far off it each of the others is; `None` if all agree or are large.
+
+        It holds 95 % of their variance, or what so few can tell.
+        """
+        if self.samples.x[0].numel() > WIDEST:
+            return None
+        x = self.samples.x.flatten(1).double()
+        with suppress(InputError, RuntimeError):  # latents that are all the same, or not finite
+            space = Subspace.holding(x[::2])
+            return space, space.off(x[1::2])
+        return None
 
     @property
     def meter(self) -> Meter:
