@@ -101,9 +101,9 @@ class Reference:
 
     @cached_property
     def support(self) -> tuple[Subspace, Tensor] | None:
-        """The subspace that holds half of the latents, and how far off it each of the others is; `None` if all agree or are large.
+        """The subspace that holds half of the latents, and how far off it each of the others is.
 
-        It holds 95 % of their variance, or what so few can tell.
+        It holds 95 % of their variance, or what so few can tell; `None` if they are all the same, or very large.
         """
         if self.samples.x[0].numel() > WIDEST:
             return None
