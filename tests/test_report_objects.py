@@ -284,6 +284,7 @@ def test_the_alarm_is_said_first_and_marked(tmp_path):
     html, page = read(make(tmp_path / "run", history, result=result, best=2))
     header = page.text[: page.text.index("Best objects")]
     assert "hacking alarm rang at step 7" in header and "The last honest best is 1.5." in header
+    assert "1.5.." not in header
     assert html.count('class="post"') == 2 * (1 + 4)  # the reward and four more curves, each with a legend
     assert page.text.count("after the alarm") >= 1
     quiet = [r | {"alarm": 0.0} for r in rows(20)]

@@ -64,6 +64,7 @@ def evidence_curves(run: Record) -> str:
     return f'<div class="charts">{"".join(out)}</div>' + "".join(f'<p class="note">{note}</p>' for note in notes)
 
 
+P_VALUES = ("white", "alarm.p")
 ON_DISTANCE = (
     "Distance to data is that from the best object to the nearest of the data, in units of what held-out data have: "
     "1 is like real data, well above 1 is unlike any of them, near 0 is a copy of one."
@@ -113,10 +114,16 @@ def judge_curve(run: Record) -> str:
 
 def _curve(run: Record, title: str, name: str, levels: list[tuple[str, float]]) -> str:
     x, y = run.steps, run.column(name)
-    if not any(map(math.isfinite, y)):
+    looks = [i for i, v in enumerate(y) if math.isfinite(v)]
+    if not looks:
         return ""
-    axis = Axis.around("", [*y, *(v for _, v in levels)], least=0.5 if levels else 0.0)
-    return chart(title, [Line("", "main", x, y)], _across(x), axis, levels=levels, posts=_posts(run))
+    ends = [0.0, 1.0] if name in P_VALUES else []
+    axis = Axis.around("", [*y, *ends, *(v for _, v in levels)], least=0.5 if levels else 0.0)
+    across, marks = _across(x), [Line("", "main", x, y)]
+    if 2 * len(looks) < len(y):  # looked at now and then
+        x, y = ([column[i] for i in looks] for column in (x, y))
+        marks = [Line("", "main", x, y), Line("", "dots", x, y, dots=True)]
+    return chart(title, marks, across, axis, levels=levels, posts=_posts(run))
 
 
 def _titled(name: str) -> str:

@@ -66,7 +66,7 @@ def notice(run: Record) -> str:
             "evidence left the range of prior samples: what was found later may please the reward alone.</p>"
         )
         alarms = [r.says for r in run.evidence if r.name == "alarm" and r.says]
-        said += [f"<p>{safe(w[:1].upper() + w[1:], 600)}.</p>" for w in alarms]
+        said += [f"<p>{safe(w[:1].upper() + w[1:].rstrip('.'), 600)}.</p>" for w in alarms]
     if names := [safe(r.name, 60) for r in warnings_of(run)]:
         many = f"{len(names)} of {len(run.evidence)} readings warn" if len(names) > 1 else "A reading warns"
         said.append(
