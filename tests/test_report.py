@@ -201,7 +201,7 @@ def test_what_is_looked_at_now_and_then_is_one_line_with_its_looks(tmp_path):
     """The alarm looks at ever fewer steps; a chart of gaps would show nothing."""
     looks = {1: 1.0, 4: 0.5, 16: 0.1}
     history = [r | ({"alarm.p": looks[i]} if i in looks else {}) for i, r in enumerate(rows(40))]
-    html, page = read(make(tmp_path / "run", history))
+    html, _ = read(make(tmp_path / "run", history))
     chart = html[html.index("P-value of the alarm") :].partition("</figure>")[0]
     line, dots = (re.search(rf'class="{look}" d="([^"]*)"', chart)[1] for look in ("main", "dots"))
     assert (line.count("M"), line.count("L"), dots.count("M")) == (1, 2, 3)
