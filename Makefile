@@ -45,6 +45,7 @@ bench: .venv/.bench
 	$(BIN)/python -m benchmarks.hallucination
 	$(BIN)/python -m benchmarks.hacking
 	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m benchmarks.subscribers
 	$(BIN)/python -m benchmarks.foresight
 
 .venv/.python:

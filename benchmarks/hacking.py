@@ -1,6 +1,7 @@
 """The hacking alarm on honest and hacked runs of the digits prior and of an exact mixture.
 
     python -m benchmarks.hacking [--runs 200] [--seed 0] [--workers 2] [--out benchmarks/results/hacking.jsonl]
+    python -m benchmarks.hacking --show
 
 Half of the runs are honest: `Elites`, best of N, zero order and gradient ascent on the shell. Half are hacked: an
 evolution strategy and gradient ascent that nothing keeps to the noise, and best of N on a reward with a planted
@@ -153,7 +154,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/hacking.jsonl"))
+    parser.add_argument("--show", action="store_true", help="only print what --out holds")
     args = parser.parse_args()
+    if args.show:
+        show([json.loads(line) for line in args.out.read_text().splitlines()])
+        return
     found = []
     with ProcessPoolExecutor(args.workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
         for line in pool.map(named, range(args.runs), repeat(args.seed)):

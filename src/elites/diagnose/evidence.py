@@ -155,7 +155,10 @@ class Evidence:
         rate = f"beside {n} prior samples it rings by chance in at most {self.spending.rate:.0%} of honest runs"
         if self.rang is None:
             return Reading("alarm", self._least, math.nan, f"no sign that the reward was hacked; {rate}")
-        last = "" if self.honest is None else f"; the last honest best has reward {float(self.honest.reward[0]):.4g}"
+        last = ""
+        if self.honest is not None:
+            (step, candidate), reward = self.honest.keys[0].tolist(), float(self.honest.reward[0])
+            last = f"; the last honest best is candidate {candidate} of step {step}, of reward {reward:.4g}"
         says = f"the reward is being hacked: seen at step {self.rang}, begun by step {self.began}{last}; {rate}"
         return Reading("alarm", self._least, math.nan, says, warns=True)
 
