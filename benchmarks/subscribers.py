@@ -71,14 +71,17 @@ def timed(subscriber: Any, spent: Counter[str], name: str) -> Any:
 @contextmanager
 def ledger_timed(spent: Counter[str]) -> Iterator[None]:
     """Count what the evaluation writes to the ledger, between the calls of the subscribers."""
-    kept = {verb: getattr(Ledger, verb) for verb in BOOK}
+    kept, inside = {verb: getattr(Ledger, verb) for verb in BOOK}, [False]
 
     def clocked(f: Callable[..., Any]) -> Callable[..., Any]:
         def call(self: Any, *args: Any) -> Any:
-            began = time.perf_counter()
+            if inside[0]:  # one verb of another: counted once
+                return f(self, *args)
+            began, inside[0] = time.perf_counter(), True
             try:
                 return f(self, *args)
             finally:
+                inside[0] = False
                 spent["ledger"] += time.perf_counter() - began
 
         return call

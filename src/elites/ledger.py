@@ -82,15 +82,17 @@ class Ledger:
             try:
                 for statement in OPENING:
                     self._db.execute(statement)
+                found = self._db.execute("SELECT DISTINCT run_step FROM evaluation")
+                self._begun = {step for (step,) in found}  # steps that may have evaluations here
             except BaseException:
                 self._db.close()
                 raise
 
     def begin(self, step: int) -> None:
         """A step of the run begins."""
-        with self._guarded():
-            found = self._db.execute("SELECT 1 FROM evaluation WHERE run_step = ? LIMIT 1", (step,)).fetchone()
-            self._replaying = found is not None
+        with self._lock:
+            self._replaying = step in self._begun
+            self._begun.add(step)
 
     def known(self, keys: Sequence[Key]) -> dict[Key, Entry]:
         """The evaluations among `keys` that have ended."""
@@ -110,6 +112,7 @@ class Ledger:
     def pending(self, keys: Sequence[Key]) -> None:
         """These evaluations begin."""
         with self._guarded():
+            self._begun.update(key[0] for key in keys)
             self._write(
                 f"INSERT INTO evaluation ({', '.join(KEY)}, state) VALUES (?, ?, ?, ?, ?, ?, 0) "
                 "ON CONFLICT DO NOTHING",
@@ -130,6 +133,7 @@ class Ledger:
         """Write rows down as they are, in the order of `ROW`."""
         columns = (*ROW, "checksum")
         with self._guarded():
+            self._begun.update(row[0] for row in rows)
             self._write(
                 f"INSERT OR REPLACE INTO evaluation ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
                 [(*row, checksum(row)) for row in rows],

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import betainc, betaincc
+from scipy.fft import dct, dctn
+from scipy.special import betainc, betaincc, erfc, gammainc, gammaincc
 from torch import Tensor
 
 from ..types import Event, InputError, Setup
@@ -64,84 +65,72 @@ def whiteness(z: Tensor) -> Tensor:
     if z.ndim < 2 or not z[0:1].numel():
         raise InputError(f"The noise has shape {tuple(z.shape)}: give draws (n, *shape), a single one as z[None].")
     space = min(z.ndim - 1, 2)
-    field_ = z.detach().to("cpu", torch.float64).reshape(len(z), -1, *(1, 1)[space:], *z.shape[-space:])
-    whole, wave = field_.square().flatten(1).sum(1), _dct(_dct(field_, 3), 2)
-    parts = [_bands(_dct(wave, 1).square()), *_pairs(field_)]
-    one, other, dimensions = (torch.cat([part[i] for part in parts], 1) for i in range(3))
-    p = [_norm(whole, field_[0].numel()), _largest(field_), _largest(wave), _share(one / (one + other), dimensions)]
-    every = torch.column_stack(p)
-    least = (every.shape[1] * every.amin(1)).clamp(max=1)
-    return torch.where(torch.isfinite(whole) & (whole > 0), least, 0.0)
+    noise = z.detach().to("cpu", torch.float64).reshape(len(z), -1, *(1, 1)[space:], *z.shape[-space:]).numpy()
+    with np.errstate(all="ignore"):  # noise that is not finite, or nothing but zeros
+        whole, wave = np.square(noise).sum((1, 2, 3)), dctn(noise, axes=(2, 3), norm="ortho")
+        parts = [_bands(np.square(dct(wave, axis=1, norm="ortho"))), *_pairs(noise)]
+        one, other, dimensions = (np.concatenate([part[i] for part in parts], 1) for i in range(3))
+        p = [_norm(whole, noise[0].size), _largest(noise), _largest(wave), *_share(one / (one + other), dimensions).T]
+    least = np.minimum(len(p) * np.min(p, 0), 1)
+    return torch.from_numpy(np.where(np.isfinite(whole) & (whole > 0), least, 0.0))
 
 
-Part = tuple[Tensor, Tensor, Tensor]  # energies (n, m) in m subspaces and in others, and the dimensions (2, m) of both
+Array = np.ndarray
+Part = tuple[Array, Array, Array]  # energies (n, m) in m subspaces and in others, and the dimensions (2, m) of both
 
 
-def _pairs(z: Tensor) -> Iterator[Part]:
+def _pairs(z: Array) -> Iterator[Part]:
     """Orthonormal sums of z_i and z_(i + lag) against differences, in disjoint pairs, of z `(n, c, h, w)`."""
     for axis in (1, 2, 3):
         size = z.shape[axis]
         for lag in sorted({1, size // 2}) if size >= 4 else ():
-            a, b = z.narrow(axis, 0, size // (2 * lag) * 2 * lag).unflatten(axis, (-1, 2, lag)).unbind(axis + 1)
-            one, other = ((half.square().flatten(1).sum(1, keepdim=True) / 2) for half in (a + b, a - b))
-            yield one, other, torch.full((2, 1), float(a[0].numel()), dtype=z.dtype)
+            even = np.moveaxis(z, axis, -1)[..., : size // (2 * lag) * 2 * lag]
+            blocks = even.reshape(*even.shape[:-1], -1, 2, lag)
+            a, b = blocks[..., 0, :], blocks[..., 1, :]
+            one, other = (np.square(half).reshape(len(z), -1).sum(1, keepdims=True) / 2 for half in (a + b, a - b))
+            yield one, other, np.full((2, 1), a[0].size, dtype=float)
 
 
-def _bands(energy: Tensor) -> Part:
+def _bands(energy: Array) -> Part:
     """Each octave against the rest, of squared coefficients `(n, c, h, w)`."""
-    octave, inside, dimensions = _octaves(*energy.shape[1:])
-    cells = torch.einsum("nchw,ca,hb,we->nabe", energy, *octave).flatten(1)
+    (channel, row, column), inside, dimensions = _octaves(*energy.shape[1:])
+    cells = channel.T @ (row.T @ (energy @ column)).reshape(len(energy), energy.shape[1], -1)
+    cells = cells.reshape(len(energy), -1)
     return cells @ inside, cells @ (1 - inside), dimensions
 
 
 @lru_cache(maxsize=64)
-def _octaves(c: int, h: int, w: int) -> tuple[list[Tensor], Tensor, Tensor]:
+def _octaves(c: int, h: int, w: int) -> tuple[list[Array], Array, Array]:
     """For each axis frequency x octave; of all octaves of all axes, cell x band; and the dimensions `(2, bands)`."""
-    bands = [torch.tensor([k.bit_length() for k in range(size)]) for size in (c, h, w)]  # 0, 1, 2, 2, 3, 3, 3, 3, ...
-    octave = [(band[:, None] == torch.arange(int(band.max()) + 1)).double() for band in bands]
-    cells = torch.cartesian_prod(*[torch.arange(o.shape[1]) for o in octave])
-    along = [cells[:, 0], cells[:, 1], cells[:, 2]] + ([cells[:, 1:].amax(1)] if min(h, w) > 1 else [])
-    inside = torch.cat([_each(line) for line in along], 1)
-    size = torch.stack([o.sum(0)[cells[:, i]] for i, o in enumerate(octave)]).prod(0)
-    return octave, inside, torch.stack([size @ inside, size @ (1 - inside)])
+    bands = [np.array([k.bit_length() for k in range(size)]) for size in (c, h, w)]  # 0, 1, 2, 2, 3, 3, 3, 3, ...
+    octave = [(band[:, None] == np.arange(band.max() + 1)).astype(float) for band in bands]
+    cells = np.indices([o.shape[1] for o in octave]).reshape(3, -1)
+    inside = np.concatenate([_each(line) for line in [*cells, *([cells[1:].max(0)] if min(h, w) > 1 else [])]], 1)
+    size = np.prod([o.sum(0)[cell] for o, cell in zip(octave, cells, strict=True)], 0)
+    return octave, inside, np.stack([size @ inside, size @ (1 - inside)])
 
 
-def _each(line: Tensor) -> Tensor:
+def _each(line: Array) -> Array:
     """Cell x octave; of two octaves one, as the other is its complement."""
-    count = int(line.max()) + 1
-    return (line[:, None] == torch.arange(count if count > 2 else count - 1)).double()
+    count = line.max() + 1
+    return (line[:, None] == np.arange(count if count > 2 else count - 1)).astype(float)
 
 
-def _dct(z: Tensor, axis: int) -> Tensor:
-    """Orthonormal discrete cosine transform (DCT-II) along one axis, by one FFT of the same length."""
-    size = z.shape[axis]
-    if size == 1:
-        return z
-    z = z.movedim(axis, -1)
-    turned = torch.fft.fft(torch.cat([z[..., ::2], z[..., 1::2].flip(-1)], -1))
-    angle = torch.arange(size, dtype=torch.float64) * (-math.pi / (2 * size))
-    out = (turned * torch.polar(torch.ones_like(angle), angle)).real * math.sqrt(2 / size)
-    out[..., 0] /= math.sqrt(2)
-    return out.movedim(-1, axis)
-
-
-def _norm(energy: Tensor, k: int) -> Tensor:
+def _norm(energy: Array, k: int) -> Array:
     """Two-sided p-value of a sum of k squares of standard normal numbers."""
-    half = torch.full_like(energy, k / 2)
-    low, high = torch.special.gammainc(half, energy / 2), torch.special.gammaincc(half, energy / 2)
-    return 2 * torch.minimum(low, high)
+    return 2 * np.minimum(gammainc(k / 2, energy / 2), gammaincc(k / 2, energy / 2))
 
 
-def _share(x: Tensor, dimensions: Tensor) -> Tensor:
+def _share(x: Array, dimensions: Array) -> Array:
     """Two-sided p-values of shares `(n, m)` of subspaces: of x ~ Beta(k / 2, rest / 2)."""
-    a, b = (dimensions / 2).numpy()
-    return 2 * torch.from_numpy(np.minimum(betainc(a, b, x.numpy()), betaincc(a, b, x.numpy())))
+    a, b = dimensions / 2
+    return 2 * np.minimum(betainc(a, b, x), betaincc(a, b, x))
 
 
-def _largest(z: Tensor) -> Tensor:
+def _largest(z: Array) -> Array:
     """P-value of the largest |coordinate|."""
-    tail = torch.special.erfc(z.abs().flatten(1).amax(1) / math.sqrt(2))
-    return -torch.expm1(z[0].numel() * torch.log1p(-tail))
+    tail = erfc(np.abs(z).reshape(len(z), -1).max(1) / math.sqrt(2))
+    return -np.expm1(z[0].size * np.log1p(-tail))
 
 
 @dataclass

@@ -116,12 +116,12 @@ class Checkpoint:
     def _picture(self, event: Event) -> None:
         """Draw the best of some steps, and some of those that were the best of the run."""
         step, some, best = event.step, event.info.samples, event.best
-        if some is None or not len(top := some.top(SHOWN)):
+        at = math.floor(20 * math.log10(step)) if step else -1
+        if some is None or not (due(step) or at > self._ahead) or not len(top := some.top(SHOWN)):
             return
         if due(step):
             self._draw("steps", event, top)
         new = best is not None and len(best) and torch.equal(best.keys[0].cpu(), top.keys[0].cpu())
-        at = math.floor(20 * math.log10(step)) if step else -1
         if new and at > self._ahead:
             self._draw("lineage", event, top[:1])
             self._ahead = at
