@@ -6,6 +6,7 @@ Exit codes: 0 finished, 1 the run failed, 2 bad input, 130 interrupted (the run 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from importlib.resources import files
@@ -210,7 +211,7 @@ def _new(study: Study, out: Path | None) -> Folder:
 def _summary(result: Result) -> dict[str, Any]:
     last = result.history[-1] if result.history else {}
     out: dict[str, Any] = {"best": float(result.best.reward[0]) if len(result.best) else None}
-    out |= {k: last[k] if last[k] == last[k] else None for k in ("judge", "shell", "distance") if k in last}
+    out |= {k: last[k] if math.isfinite(last[k]) else None for k in ("judge", "shell", "distance") if k in last}
     out |= {r.name: r.warns for r in result.evidence if r.name == "alarm"}
     out |= {name: getattr(result.meter, name) for name in ("nfe", "rewards", "seconds")}
     return out | {"failures": len(result.failures), "stopped": result.stopped}
