@@ -161,7 +161,7 @@ def list_command(
     """List the runs in a folder."""
     found = [_line(path.parent) for path in sorted(folder.glob("*/run.json"))]
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps([{k: None if v != v else v for k, v in line.items()} for line in found], allow_nan=False))
         return
     if not found:
         print(f"There are no runs in {folder}.")
@@ -185,10 +185,10 @@ def _line(path: Path) -> dict[str, Any]:
     ended = path / "result.json"
     try:
         rows = Folder(path).history()
-        stopped = json.loads(ended.read_text())["stopped"] if ended.is_file() else "not finished"
-    except (OSError, ValueError, KeyError):
-        rows, stopped = [], "damaged"
-    last = rows[-1] if rows else {}
+        last = dict(rows[-1]) if rows else {}
+        stopped = str(json.loads(ended.read_text())["stopped"] or "damaged") if ended.is_file() else "not finished"
+    except (OSError, ValueError, KeyError, TypeError):
+        last, stopped = {}, "damaged"
     best = last.get("final", last.get("best"))
     return {
         "run": path.name,
