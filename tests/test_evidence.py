@@ -129,3 +129,20 @@ def test_a_judge_that_is_infinite_leaves_json(tmp_path):
         raise ValueError(word)
 
     json.loads((tmp_path / "run" / "result.json").read_text(), parse_constant=refuse)
+
+
+@pytest.mark.parametrize("columns", [{"best": along}, {"judge": along, "seconds": along}, [along]], ids=str)
+def test_what_is_watched_has_names_of_its_own(columns):
+    with pytest.raises(el.InputError, match=r"give what is watched another name|give a dict of names"):
+        el.Watch(columns)
+
+
+def test_a_reference_is_no_path():
+    with pytest.raises(el.InputError, match=r"Reference\.load"):
+        Evidence(reference="reference.safetensors")
+
+
+def test_distances_are_had_of_arrays():
+    data = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
+    kept = el.DistanceToData(data[:4].numpy(), data[4:].numpy())
+    assert torch.equal(kept(data.numpy()), el.DistanceToData(data[:4], data[4:])(data))

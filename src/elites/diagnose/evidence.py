@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..types import Event, Reading, Result, Samples, Setup
+from ..types import Event, InputError, Reading, Result, Samples, Setup
 from .alarm import Spending, unlike
 from .readings import Respect, read, respects
 from .reference import LEAST, Reference
@@ -55,8 +55,8 @@ class Evidence:
             and is no longer among the best.
 
     Raises:
-        InputError: if the rate is no share; when the run begins, if the reference is too small or of another shape, or
-            if the judge or the distance fails on all of it.
+        InputError: if the rate is no share, or the reference no reference; when the run begins, if it is too small
+            or of another shape, or if the judge or the distance fails on all of it.
     """
 
     def __init__(
@@ -68,6 +68,11 @@ class Evidence:
         rate: float = 0.05,
     ) -> None:
         self.judge, self.distance, self.given = judge, distance, reference
+        if not isinstance(reference, Reference | int | None):
+            what = type(reference).__name__
+            raise InputError(
+                f"The reference is a {what}: give a number, or what Reference.load(target, path) returns."
+            )
         self.spending = Spending(rate)
         self.reference: Reference | None = None
         self._of: Any = None  # whose prior samples were drawn here, and how many
