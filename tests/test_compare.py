@@ -14,6 +14,7 @@ from elites.compare import compare
 from elites.comparison import compared
 from elites.diagnose import expected_best, interval
 from elites.ledger import read
+from elites.store import Folder
 
 NFE = 4  # of a prior sample of `on_humps`
 
@@ -163,3 +164,18 @@ def test_what_is_no_run_is_one_sentence(tmp_path):
     assert "no run folder" in sentence(err)
     with pytest.raises(el.InputError, match="nothing to compare"):
         compared([])
+
+
+def test_a_result_of_nothing_neither_ends_a_list_nor_a_comparison(tmp_path):
+    made(tmp_path / "a", el.RandomSearch(8), 0, nfe=64)
+    nothing = dict.fromkeys(("stopped", "best", "nfe", "failures", "seconds", "evidence"))
+    (tmp_path / "a" / "result.json").write_text(json.dumps(nothing))
+    history = tmp_path / "a" / "history.jsonl"
+    history.write_text(history.read_text() + '{"step": 9, "best": NaN}\n')
+    assert "damaged" in elites("list", ".", cwd=tmp_path, check=0)[1]
+    (line,) = json.loads(elites("list", ".", "--json", cwd=tmp_path, check=0)[1], parse_constant=pytest.fail)
+    assert line["best"] is None
+    assert compared([tmp_path / "a"]).runs[0].failures == 0
+    (tmp_path / "a" / "result.json").write_text("[]")
+    assert "damaged" in elites("list", ".", cwd=tmp_path, check=0)[1]
+    assert not Folder(tmp_path / "a").finished

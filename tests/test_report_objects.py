@@ -269,8 +269,7 @@ def test_lineage_names_every_best_of_its_time(tmp_path):
     climb = iter(range(1, 10_000))
     reward = lambda o: [float(next(climb)) if i == 5 else -float(i) for i in range(len(o))]
     folder, html, _ = ran(tmp_path, lambda z: z.reshape(-1, 20, 2), reward, steps=9)
-    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    bests = [r["best"] for r in history]
+    bests = [json.loads(line)["best"] for line in (folder / "history.jsonl").read_text().splitlines()]
     changed = 1 + sum(b > a for a, b in pairwise(bests))
     items = re.findall(r'<ol class="lineage[^"]*">(.*?)</ol>', html, re.S)[0]
     assert items.count("<li>") == changed == 9 and 'class="none"' not in items

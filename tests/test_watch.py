@@ -169,6 +169,16 @@ def test_runs_appear_and_are_suggested_once_they_work(tmp_path, served):
     assert {run.name for run in Runs([home, other]).all()} == {str(new), str(other), "old"}
 
 
+def test_a_folder_that_was_named_before_its_run_began(tmp_path, served):
+    (tmp_path / "early").mkdir()
+    page = served(tmp_path / "early")
+    assert page.live()["count"] == 0
+    make(tmp_path / "made").rename(tmp_path / "aside")
+    for file in (tmp_path / "aside").iterdir():
+        file.rename(tmp_path / "early" / file.name)
+    assert page.live()["count"] == 1
+
+
 def test_every_state(tmp_path):
     def word(path):
         return Glance.at(path).word

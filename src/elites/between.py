@@ -1,12 +1,15 @@
-"""Between two steps: whether a run ends before its budget does, and whether it waits for a person."""
+"""Between two steps: whether a run ends before its budget does, waits for a person, or goes on with a saved one."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-__all__ = ["Ender", "Pauser", "between"]
+if TYPE_CHECKING:
+    from .run import Start
+
+__all__ = ["Ender", "Heir", "Pauser", "between", "inherit"]
 
 WAIT = 0.2  # seconds between two questions of a run that waits
 
@@ -25,6 +28,21 @@ class Pauser(Protocol):
 
     def pauses(self) -> bool:
         """Asked after each event and while the run waits: whether it is to wait."""
+
+
+@runtime_checkable
+class Heir(Protocol):
+    """A subscriber that has to know what a saved run has seen before it goes on, such as an alarm."""
+
+    def inherits(self, start: Start) -> None:
+        """Told before the first event, where the run has a history."""
+
+
+def inherit(on: Sequence[object], start: Start) -> None:
+    """Tell the subscribers that ask for it where a saved run stood."""
+    for subscriber in on:
+        if start.history and isinstance(subscriber, Heir):
+            subscriber.inherits(start)
 
 
 def between(on: Sequence[object], stop: Callable[[], bool] | None) -> tuple[str, float]:

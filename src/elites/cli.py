@@ -6,6 +6,7 @@ Exit codes: 0 finished, 1 the run failed, 2 bad input, 130 interrupted (the run 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from importlib.resources import files
@@ -160,7 +161,7 @@ def list_command(
     """List the runs in a folder."""
     found = [_line(path.parent) for path in sorted(folder.glob("*/run.json"))]
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps([{k: None if v != v else v for k, v in line.items()} for line in found], allow_nan=False))
         return
     if not found:
         print(f"There are no runs in {folder}.")
@@ -184,10 +185,10 @@ def _line(path: Path) -> dict[str, Any]:
     ended = path / "result.json"
     try:
         rows = Folder(path).history()
-        stopped = json.loads(ended.read_text())["stopped"] if ended.is_file() else "not finished"
-    except (OSError, ValueError, KeyError):
-        rows, stopped = [], "damaged"
-    last = rows[-1] if rows else {}
+        last = dict(rows[-1]) if rows else {}
+        stopped = str(json.loads(ended.read_text())["stopped"] or "damaged") if ended.is_file() else "not finished"
+    except (OSError, ValueError, KeyError, TypeError):
+        last, stopped = {}, "damaged"
     best = last.get("final", last.get("best"))
     return {
         "run": path.name,
@@ -210,7 +211,7 @@ def _new(study: Study, out: Path | None) -> Folder:
 def _summary(result: Result) -> dict[str, Any]:
     last = result.history[-1] if result.history else {}
     out: dict[str, Any] = {"best": float(result.best.reward[0]) if len(result.best) else None}
-    out |= {k: last[k] if last[k] == last[k] else None for k in ("judge", "shell", "distance") if k in last}
+    out |= {k: last[k] if math.isfinite(last[k]) else None for k in ("judge", "shell", "distance") if k in last}
     out |= {r.name: r.warns for r in result.evidence if r.name == "alarm"}
     out |= {name: getattr(result.meter, name) for name in ("nfe", "rewards", "seconds")}
     return out | {"failures": len(result.failures), "stopped": result.stopped}

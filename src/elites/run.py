@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from .account import described
-from .between import between
+from .between import between, inherit
 from .probe import Probe, check_slope
 from .stream import Id, Stream
 from .target import Target
@@ -230,6 +230,7 @@ def _run(
         for subscriber in on:
             subscriber(now)
 
+    inherit(on, begin)
     reserve = final.cost(target) if final else Meter()
     loop = iterate(method, target, budget, seed, probe=probe, reserve=reserve, start=begin)
     stopped, waited = "", None

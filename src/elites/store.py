@@ -150,7 +150,7 @@ class Folder:
         file = self.path / "result.json"
         try:
             return json.loads(file.read_text())["stopped"] != "interrupted"
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return False
 
     def about(self) -> dict[str, Any]:

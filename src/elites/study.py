@@ -6,7 +6,8 @@ budget   a `Budget`, unless the command line gives one
 judge    a callable on a batch of objects that the search never sees; higher is more real
 distance a callable on a batch of objects, such as `DistanceToData`; lower is more real
 final    a `Final`, to render the finalists with another walk
-on       a list of subscribers, such as `Watch`, `StopWhen`, or an `Evidence` of your own
+on       a list of subscribers, such as `Watch`, `StopWhen`, or an `Evidence` of your own, which is given the judge and
+         the distance that it lacks
 seed     0 by default
 probe    a `Probe`, or `None` to leave out the look at the reward
 draw     what to show of an object in the report, as `Checkpoint(draw=)` has it; by its type and shape by default
@@ -106,8 +107,10 @@ def load(path: str | Path, source: str | None = None, copy: str | Path = "its co
     draw = names.get("draw")
     if draw is not None and not callable(draw):
         raise InputError(f"{path} defines draw as {type(draw).__name__}: give a callable on one object.")
-    own = (judge is None and distance is None) or any(isinstance(f, Evidence) for f in on)
-    evidence: list[Subscriber] = [] if own else [Evidence(judge, distance)]
+    own = [f for f in on if isinstance(f, Evidence)]
+    for given in own:
+        given.judge, given.distance = given.judge or judge, given.distance or distance
+    evidence: list[Subscriber] = [Evidence(judge, distance)] if (judge or distance) and not own else []
     probe = None if names.get("probe", True) is None else _the(path, names, "probe", Probe, Probe())
     every = [Typicality(), *evidence, *on]
     return Study(path, source, target, method, budget, final, every, seed, probe, shown, draw)

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scipy.special import stdtr
 from torch import Tensor
@@ -102,19 +102,29 @@ class StopWhen:
         on=[Evidence(judge), StopWhen(alarmed)]
 
     Arguments:
-        when: event to whether to stop; list what it looks at before it.
+        when: event to whether to stop; it is asked when all subscribers have seen the event.
         why: what the result says.
+
+    Raises:
+        InputError: if `when` cannot be called.
     """
 
     when: Callable[[Event], bool]
     why: str = ""
-    _ends: bool = False
+    _event: Event | None = field(default=None, init=False, repr=False)
+    _ends: bool = field(default=False, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not callable(self.when):
+            raise InputError(f"StopWhen has a {type(self.when).__name__}: give a function of an event, like alarmed.")
 
     def __call__(self, event: Event) -> None:
-        self._ends = event.result is None and bool(self.when(event))
+        self._event, self._ends = event if event.result is None else None, False
 
     def ends(self) -> str:
         """Why the run is to end, or nothing."""
+        if self._event is not None:
+            self._ends, self._event = bool(self.when(self._event)), None
         return (self.why or f"stopped: {getattr(self.when, '__name__', self.when)}") if self._ends else ""
 
 

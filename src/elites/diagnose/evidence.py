@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..types import Event, Reading, Result, Samples, Setup
+from ..types import Event, InputError, Reading, Result, Samples, Setup
 from .alarm import Spending, unlike
 from .readings import Respect, read, respects
 from .reference import LEAST, Reference
 from .typicality import whiteness
 from .watch import one
+
+if TYPE_CHECKING:
+    from ..run import Start
 
 __all__ = ["Evidence"]
 
@@ -47,10 +51,12 @@ class Evidence:
         reference: the prior samples, once a run has begun.
         rang: the step at which the alarm rang; `None` if it did not.
         began: the first of the looks, up to that one, that were all suspicious.
-        honest: the best sample at the last look before that; `None` if there was none.
+        honest: the best sample at the last look before that; `None` if there was none, or if it was before a resume
+            and is no longer among the best.
 
     Raises:
-        InputError: if the rate is no share; when the run begins, if the reference is too small.
+        InputError: if the rate is no share, or the reference no reference; when the run begins, if it is too small
+            or of another shape, or if the judge or the distance fails on all of it.
     """
 
     def __init__(
@@ -62,6 +68,11 @@ class Evidence:
         rate: float = 0.05,
     ) -> None:
         self.judge, self.distance, self.given = judge, distance, reference
+        if not isinstance(reference, Reference | int | None):
+            what = type(reference).__name__
+            raise InputError(
+                f"The reference is a {what}: give a number, or what Reference.load(target, path) returns."
+            )
         self.spending = Spending(rate)
         self.reference: Reference | None = None
         self._of: Any = None  # whose prior samples were drawn here, and how many
@@ -72,6 +83,7 @@ class Evidence:
         self.rang: int | None = None
         self.began: int | None = None
         self.honest: Samples | None = None
+        self._trusted: float | None = None  # its reward
         self._least = 1.0  # p-value of the worst look
         self._seen: tuple[Any, ...] = ()
         self._values: dict[str, float] = {}
@@ -83,10 +95,20 @@ class Evidence:
         n = _affordable(setup) if self.given is None else self.given
         if isinstance(n, Reference):
             self.reference = n
+            n.check(setup.target)
         elif (self._of, self._n) != (setup.target, n):
             self._of, self._n, self.reference = setup.target, n, Reference.of(setup.target, n) if n else None
         self._respects: list[Respect] = respects(self.reference, self.judge, self.distance)
         yield
+
+    def inherits(self, start: Start) -> None:
+        """Go on from the looks in the history of a saved run."""
+        for row in start.history if self.reference is not None else ():
+            if "alarm.p" in row:
+                step, reward = int(row["step"]), row.get("best", math.nan)
+                known = None if start.best is None else start.best[start.best.reward == reward][:1]
+                best = known if known is not None and len(known) else None
+                self._note(step, row["alarm.p"], self.spending.at(step), reward, best)
 
     def __call__(self, event: Event) -> None:
         best = event.best
@@ -118,15 +140,19 @@ class Evidence:
     def _look(self, event: Event, best: Samples, reference: Reference, level: float) -> float:
         """The p-value of this look, and what follows from it."""
         p = self._p(event, best, reference)
+        self._note(event.step, p, level, float(best.reward[0]), best[:1])
+        return p
+
+    def _note(self, step: int, p: float, level: float, reward: float, best: Samples | None) -> None:
+        """What follows from a look."""
         self._least = min(self._least, p)
         if self.rang is None:
             if p > self.spending.rate:
-                self.began, self.honest = None, best[:1]
+                self.began, self.honest, self._trusted = None, best, reward
             elif self.began is None:
-                self.began = event.step
+                self.began = step
             if p <= level:
-                self.rang = event.step
-        return p
+                self.rang = step
 
     def _p(self, event: Event, best: Samples, reference: Reference) -> float:
         """That the winner looks like the best of the prior in every respect; 1 while its reward is one of theirs."""
@@ -148,17 +174,21 @@ class Evidence:
         if self.reference is None:
             return
         self._look(event, result.best, self.reference, self.spending.end)
-        result.evidence += read(result.samples, self.reference, self._respects)
+        try:
+            for reading in read(result.samples, self.reference, self._respects):
+                result.evidence.append(reading)
+        except Exception as error:  # of a decoder or a network: the result of the run stands
+            warnings.warn(f"The other readings are missing: {type(error).__name__}: {error}.", stacklevel=2)
         result.evidence.append(self._alarm(len(self.reference.samples)))
 
     def _alarm(self, n: int) -> Reading:
         rate = f"beside {n} prior samples it rings by chance in at most {self.spending.rate:.0%} of honest runs"
         if self.rang is None:
             return Reading("alarm", self._least, math.nan, f"no sign that the reward was hacked; {rate}")
-        last = ""
+        last = "" if self._trusted is None else f"; the last honest best has reward {self._trusted:.4g}"
         if self.honest is not None:
-            (step, candidate), reward = self.honest.keys[0].tolist(), float(self.honest.reward[0])
-            last = f"; the last honest best is candidate {candidate} of step {step}, of reward {reward:.4g}"
+            step, candidate = self.honest.keys[0].tolist()
+            last += f", candidate {candidate} of step {step}"
         says = f"the reward is being hacked: seen at step {self.rang}, begun by step {self.began}{last}; {rate}"
         return Reading("alarm", self._least, math.nan, says, warns=True)
 

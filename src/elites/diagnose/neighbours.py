@@ -139,7 +139,7 @@ def _check(data: Tensor, held_out: Tensor, k: int) -> None:
 def _features(objects: Tensor, features: Callable[[Tensor], Tensor] | None) -> Tensor:
     """Features `(n, d)` float32 on the CPU, of a bounded number of objects at once."""
     if features is None:
-        return objects.detach().flatten(1).float().cpu()
+        return torch.as_tensor(objects).detach().flatten(1).float().cpu()
     with torch.no_grad():
         parts = [features(objects[i : i + OBJECTS]) for i in range(0, max(len(objects), 1), OBJECTS)]
     return torch.cat([part.detach().flatten(1).float().cpu() for part in parts])

@@ -99,42 +99,49 @@ def read(winners: Samples, reference: Reference, asked: list[Respect]) -> Iterat
         return
     if best.z is not None and prior.z is not None:
         (shell,), those = (z.flatten(1).double().square().mean(1).cpu() for z in (best.z, prior.z))
-        far = quantile((shell - 1).abs(), (those - 1).abs(), higher=False)
+        far = _share((shell - 1).abs(), (those - 1).abs(), higher=False)
         says = "its noise has a more typical norm than that of {} of prior samples"
         yield _reading("typicality", float(shell), far, says)
         (white,) = whiteness(best.z)
-        at = quantile(white, whiteness(prior.z), higher=True)
+        at = _share(white, whiteness(prior.z), higher=True)
         yield _reading("whiteness", float(white), at, "its noise is whiter than that of {} of prior samples")
     objects = reference.target.decode(best.x.to(reference.target.prior.start(prior.x[:1])))
     for r in asked:
         with torch.no_grad():
             value = one(r.name, r.function, objects)
-        yield _reading(r.name, value, quantile(value, r.values, higher=r.higher), r.says)
+        yield _reading(r.name, value, _share(value, r.values, higher=r.higher), r.says)
     own, ids = reference.target, [(int(s), int(c)) for s, c in best.keys]
     if reference.movement is not None and best.z is not None:
         value = float(MOVEMENT(own, best.z, Stream(0), ids)[0])
-        at = quantile(value, reference.movement, higher=False)
+        at = _share(value, reference.movement, higher=False)
         yield _reading("movement", value, at, "its clean guess moves less at the end than that of {} of prior samples")
     if reference.loss is not None:
         value = float(LOSS(own, best.x, Stream(0), ids)[0])
-        at = quantile(value, reference.loss, higher=False)
+        at = _share(value, reference.loss, higher=False)
         yield _reading("loss", value, at, "the network denoises it better than {} of prior samples")
     if reference.support is not None:
         space, those = reference.support
         value = float(space.off(best.x.cpu())[0])
         says = "nearer to the subspace of prior samples than {} of them"
-        yield _reading("support", value, quantile(value, those, higher=False), says)
+        yield _reading("support", value, _share(value, those, higher=False), says)
     yield from _diverse(winners[:FEW], prior)
 
 
 def _diverse(winners: Samples, prior: Samples) -> Iterator[Reading]:
     """How many of the best latents are different; it never warns, as a search is to converge."""
-    if len(winners) > 1 and len(prior) > 2 * len(winners) and prior.x[0].numel() <= WIDEST:
-        latents = Diversity(prior.x.flatten(1).float())
+    flat = prior.x.flatten(1).float()
+    flat = flat[flat.isfinite().all(1)]
+    if len(winners) > 1 and len(flat) > 2 * len(winners) and flat.shape[1] <= WIDEST and bool((flat != flat[0]).any()):
+        latents = Diversity(flat)
         value = latents.effective(winners.x.flatten(1).float().cpu())
         sets = latents.among(len(winners), Diversity.effective, Stream(0), SETS)
         says = f"the best {len(winners)} are more diverse than {{}} of as many prior samples"
-        yield _reading("diversity", value, quantile(value, sets, higher=True), says, warn=0.0)
+        yield _reading("diversity", value, _share(value, sets, higher=True), says, warn=0.0)
+
+
+def _share(value: Tensor | float, reference: Tensor, higher: bool) -> Tensor:
+    """The quantile of one number; NaN beside prior samples of which no number is finite."""
+    return quantile(value, reference, higher) if bool(reference.isfinite().any()) else torch.tensor([torch.nan])
 
 
 def _reading(name: str, value: float, at: Tensor, says: str, warn: float = WARN) -> Reading:

@@ -87,10 +87,9 @@ class Reference:
             samples = Samples(x=kept["x"], reward=kept["reward"], keys=kept["keys"], z=kept["z"])
         except (OSError, SafetensorError, KeyError) as error:
             raise InputError(f"{path} holds no prior samples ({error}): write them with Reference.save.") from None
-        if samples.x.shape[1:] != tuple(target.prior.shape):
-            shape = tuple(samples.x.shape[1:])
-            raise InputError(f"{path} holds prior samples of shape {shape}: this prior needs {target.prior.shape}.")
-        return Reference(target.apart(), samples, kept.get("movement"), kept.get("loss"))
+        found = Reference(target.apart(), samples, kept.get("movement"), kept.get("loss"))
+        found.check(target, str(path))
+        return found
 
     def save(self, path: str | Path) -> None:
         """Keep them in a file, for further runs of the same target."""
@@ -98,6 +97,16 @@ class Reference:
         assert s.z is not None
         kept = {"x": s.x, "reward": s.reward, "keys": s.keys, "z": s.z, "movement": self.movement, "loss": self.loss}
         save_file({name: v.contiguous() for name, v in kept.items() if v is not None}, path)
+
+    def check(self, target: Target, name: str = "The reference") -> None:
+        """Refuse a target whose noise has another shape.
+
+        Raises:
+            InputError: that says so.
+        """
+        z, want = self.samples.z, tuple(target.prior.shape)
+        if z is not None and tuple(z.shape[1:]) != want:
+            raise InputError(f"{name} holds prior samples of shape {tuple(z.shape[1:])}: this prior needs {want}.")
 
     @cached_property
     def support(self) -> tuple[Subspace, Tensor] | None:
@@ -125,28 +134,26 @@ class Reference:
             yield self.target.decode(self.samples.x[i : i + size])
 
     def measured(self, f: Callable[[Any], Any], name: str = "evidence") -> Tensor:
-        """A function of objects, `(n,)` float64 on the CPU; NaN for a batch on which it fails.
+        """A function of objects, `(n,)` float64 on the CPU; NaN for a batch on which it or the decoder fails.
 
         Arguments:
             name: what errors call it.
 
         Raises:
-            InputError: if it fails on every batch, or does not return one number for each object.
+            InputError: if it has a finite number for none, or does not return one number for each object.
         """
-        parts, why = [], ""
-        for objects in self.objects():
+        parts, why = [], "no number of it is finite"
+        for x in self.samples.x.split(self.target.decode_batch):
             try:
                 with torch.no_grad():
-                    value = torch.as_tensor(f(objects)).detach().double().cpu().reshape(-1)
+                    value = torch.as_tensor(f(self.target.decode(x))).detach().double().cpu().reshape(-1)
             except Exception as error:  # a user's code may raise anything
-                why, value = f"{type(error).__name__}: {error}", torch.full((len(objects),), torch.nan).double()
-            if len(value) != len(objects):
-                raise InputError(
-                    f"{name} returns {len(value)} numbers for {len(objects)} objects: return one for each."
-                )
+                why, value = f"{type(error).__name__}: {error}", torch.full((len(x),), torch.nan).double()
+            if len(value) != len(x):
+                raise InputError(f"{name} returns {len(value)} numbers for {len(x)} objects: return one for each.")
             parts.append(value)
         values = torch.cat(parts)
-        if why and bool(values.isnan().all()):
+        if not bool(values.isfinite().any()):
             raise InputError(
                 f"{name} fails on all {len(values)} prior samples ({why}): mend it before the run begins."
             )

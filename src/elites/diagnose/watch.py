@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 
-from ..types import Event, Setup
+from ..types import Event, InputError, Setup
 
 __all__ = ["Watch"]
+
+OWN = {"step", "failures", "nfe", "rewards", "grads", "seconds", "count", "max", "mean", "q10", "median", "q90"}
+OWN |= {"best", "shell", "preview", "final", "alarm", "alarm.p"}
 
 
 @dataclass
@@ -21,12 +24,21 @@ class Watch:
     Arguments:
         columns: name to a callable on a batch of decoded objects, one number each: a judge that the search never
             sees, `DistanceToData`, anything. It is called when the best changes, and counts as no reward.
+
+    Raises:
+        InputError: if a column has the name of one that the run itself fills.
     """
 
     columns: Mapping[str, Callable[[Any], Any]]
     _setup: Setup | None = field(default=None, init=False, repr=False)  # kept, so that no other can have its id
     _seen: tuple[Any, ...] = field(default=(), init=False, repr=False)
     _values: dict[str, float] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.columns, Mapping):
+            raise InputError(f"Watch has a {type(self.columns).__name__}: give a dict of names to functions.")
+        if taken := sorted(OWN & set(self.columns)):
+            raise InputError(f"The run fills the column {taken[0]!r} itself: give what is watched another name.")
 
     def __call__(self, event: Event) -> None:
         if event.best is None or not len(event.best) or event.result is not None:

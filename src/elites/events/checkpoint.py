@@ -163,9 +163,14 @@ class Checkpoint:
             "rewards": result.meter.rewards,
             "failures": len(result.failures),
             "seconds": result.meter.seconds,
-            "evidence": [{k: v if v == v else None for k, v in vars(r).items()} for r in result.evidence],
+            "evidence": [{k: _plain(v) for k, v in vars(r).items()} for r in result.evidence],
         }
         write(path / "result.json", json.dumps(summary, indent=1).encode())
+
+
+def _plain(value: Any) -> Any:
+    """What JSON knows: nothing for numbers that are not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _json(objects: list[Any]) -> bytes:

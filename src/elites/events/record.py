@@ -142,7 +142,8 @@ class Record:
         """How many candidates failed."""
         told = (row.get("failures", math.nan) for row in (*self.rows, self.final))
         counted = max(sum(v for v in told if math.isfinite(v)), len(self.failures))
-        return number(self.result.get("failures", counted))
+        told_last = number(self.result.get("failures", counted))
+        return told_last if math.isfinite(told_last) else counted
 
     @property
     def finished(self) -> bool:

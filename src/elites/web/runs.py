@@ -74,7 +74,7 @@ class Runs:
     def _find(self) -> list[Watched]:
         found: list[tuple[int, Path]] = []
         for home in self.homes:
-            for file in home.glob("*/run.json"):
+            for file in (home / "run.json", *home.glob("*/run.json")):  # a folder that was named may become a run
                 try:
                     found.append((-file.stat().st_mtime_ns, file.parent))
                 except OSError:

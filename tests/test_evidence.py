@@ -1,0 +1,148 @@
+"""What evidence does where things go wrong: broken judges and decoders, other references, runs that were resumed."""
+
+import json
+import math
+
+import pytest
+import torch
+from helpers import PRIORS
+from test_alarm import FEW, along, target
+from test_cli import STUDY, elites
+
+import elites as el
+from elites.diagnose import Evidence, Reference, StopWhen, alarmed
+from elites.events import Checkpoint, resume
+from elites.priors import OneStep
+from elites.search import Anywhere
+from elites.study import load
+
+HACK = el.Elites(32, guard=Anywhere())
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_judge_without_a_finite_number_is_named_before_the_budget_is_spent(number):
+    ours = target()
+    with pytest.raises(el.InputError, match="judge fails on all 16 prior samples"):
+        el.run(HACK, ours, FEW, on=[Evidence(lambda x: torch.full((len(x),), number), reference=16)])
+    assert ours.meter.nfe == 0
+
+
+def test_a_reference_of_another_shape_is_refused_before_the_budget_is_spent():
+    other = Reference.of(el.Target(el.priors.mixture([[2.0], [-2.0]], 0.3), along), 16)
+    ours = target()
+    with pytest.raises(el.InputError, match=r"shape \(1,\): this prior needs"):
+        el.run(HACK, ours, FEW, on=[Evidence(reference=other)])
+    assert ours.meter.nfe == 0
+
+
+def test_a_reference_with_latents_of_another_shape_than_the_noise_is_kept(tmp_path):
+    ours = el.Target(OneStep(lambda z: z[:, :1], (3,), decoder=lambda x: x), lambda x: x[:, 0])
+    Reference.of(ours, 16).save(tmp_path / "r")
+    assert Reference.load(ours, tmp_path / "r").samples.x.shape == (16, 1)
+
+
+class Broken:
+    """The mixture, where some prior samples cannot be decoded, or some latents are not finite."""
+
+    def __init__(self, decoder=False):
+        self.decoder = decoder
+
+    def __getattr__(self, name):
+        return getattr(PRIORS["mixture"], name)
+
+    def decode(self, x):
+        if self.decoder and bool((x[:, 0] > 1).any()):
+            raise RuntimeError("no such colour")
+        return x
+
+    def denoise(self, x, t, z=None):
+        x0 = PRIORS["mixture"].denoise(x, t, z)
+        return x0 if self.decoder else torch.where(x0[:, :1] > 1.5, torch.nan, x0)
+
+
+@pytest.mark.parametrize("decoder", [False, True])
+def test_prior_samples_that_fail_leave_the_evidence_of_the_others(decoder):
+    ours = el.Target(
+        Broken(decoder), lambda x: -x[:, 0], walk=el.Plain(steps=4), decode_batch=1, on_error=el.Worst(limit=1.0)
+    )
+    result = el.run(el.RandomSearch(32), ours, el.Budget(steps=4), on=[Evidence(along, reference=64)], probe=None)
+    assert {"judge", "loss", "alarm"} <= {r.name for r in result.evidence}
+
+
+def test_evidence_that_fails_in_the_end_is_a_warning(monkeypatch):
+    def fails(*given):
+        raise RuntimeError("no memory")
+        yield
+
+    monkeypatch.setattr("elites.diagnose.evidence.read", fails)
+    with pytest.warns(UserWarning, match="no memory"):
+        result = el.run(HACK, target(), FEW, on=[Evidence(reference=16)])
+    assert [r.name for r in result.evidence] == ["alarm"]
+
+
+@pytest.mark.parametrize("until", [3, 10, 16])
+def test_an_alarm_rings_on_after_a_resume(tmp_path, until):
+    reference = Reference.of(target(), 64)
+    whole = Evidence(reference=reference)
+    want = el.run(HACK, target(), FEW, seed=1, on=[whole])
+    assert whole.rang == 3
+    events = []
+    first = [Evidence(reference=reference), Checkpoint(tmp_path / "run"), events.append]
+    el.run(HACK, target(), FEW, seed=1, on=first, stop=lambda: len(events) >= until)
+    second = Evidence(reference=reference)
+    got = resume(tmp_path / "run", HACK, target(), on=[second])
+    assert (second.rang, second.began) == (whole.rang, whole.began)
+    for name in ("alarm", "alarm.p"):
+        assert [row.get(name) for row in got.history] == [row.get(name) for row in want.history]
+    assert [r.says for r in got.evidence] == [r.says for r in want.evidence]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_stops_a_run_may_be_listed_before_what_it_looks_at(first):
+    on = [StopWhen(alarmed), Evidence(reference=64)]
+    assert el.run(HACK, target(), FEW, seed=1, on=on if first else on[::-1]).stopped == "stopped: alarmed"
+
+
+def test_what_stops_a_run_is_a_function():
+    with pytest.raises(el.InputError, match="StopWhen has a int"):
+        StopWhen(3)
+
+
+def test_the_evidence_of_a_study_reads_its_judge(tmp_path):
+    (tmp_path / "s.py").write_text(
+        STUDY.format(pause=0, steps=4) + "distance = lambda x: x.norm(dim=1)\non = [el.Evidence(reference=16)]\n"
+    )
+    loaded = load(tmp_path / "s.py")
+    (own,) = [f for f in loaded.on if isinstance(f, Evidence)]
+    assert own.judge is not None
+    assert own.distance is not None
+
+
+def test_a_judge_that_is_infinite_leaves_json(tmp_path):
+    text = STUDY.format(pause=0, steps=4)
+    text += "judge = lambda x: torch.where(x[:, 0] > 1.9, torch.inf, x[:, 0])\non = [el.Evidence(reference=32)]\n"
+    (tmp_path / "s.py").write_text("import torch\n" + text)
+    _, out, _ = elites("run", "s.py", "--out", "run", "--json", "-q", cwd=tmp_path, check=0)
+    assert json.loads(out)["judge"] is None
+
+    def refuse(word):
+        raise ValueError(word)
+
+    json.loads((tmp_path / "run" / "result.json").read_text(), parse_constant=refuse)
+
+
+@pytest.mark.parametrize("columns", [{"best": along}, {"judge": along, "seconds": along}, [along]], ids=str)
+def test_what_is_watched_has_names_of_its_own(columns):
+    with pytest.raises(el.InputError, match=r"give what is watched another name|give a dict of names"):
+        el.Watch(columns)
+
+
+def test_a_reference_is_no_path():
+    with pytest.raises(el.InputError, match=r"Reference\.load"):
+        Evidence(reference="reference.safetensors")
+
+
+def test_distances_are_had_of_arrays():
+    data = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
+    kept = el.DistanceToData(data[:4].numpy(), data[4:].numpy())
+    assert torch.equal(kept(data.numpy()), el.DistanceToData(data[:4], data[4:])(data))
