@@ -168,19 +168,41 @@ def evidenced(budget, judge=along, **changes):
 
 
 def test_by_default_prior_samples_cost_a_twentieth_of_the_candidates():
-    nfe = el.Plain(steps=4).steps
-    evidence, result = evidenced(el.Budget(nfe=20 * 40 * nfe, rewards=100_000))
-    assert len(evidence.reference.samples) == 40
-    assert "alarm" in {r.name for r in result.evidence}
-    assert len(evidenced(el.Budget(rewards=20 * 30))[0].reference.samples) == 30
-    assert len(evidenced(el.Budget(rewards=4000))[0].reference.samples) == 128
-
-
-@pytest.mark.parametrize("budget", [el.Budget(steps=4), el.Budget(rewards=20 * 15)], ids=["steps", "small"])
-def test_where_the_budget_does_not_say_or_is_small_only_columns_are_filled(budget):
-    evidence, result = evidenced(budget)
+    for n, budget in (
+        (40, el.Budget(nfe=20 * 40 * (4 + 8), rewards=100_000)),  # the walk, and the denoising loss
+        (30, el.Budget(rewards=20 * 30)),
+        (32, el.Budget(rewards=4000, steps=20)),
+        (128, el.Budget(rewards=4000)),
+    ):
+        evidence, result = evidenced(budget)
+        assert len(evidence.reference.samples) == n
+        assert "alarm" in {r.name for r in result.evidence}
+    evidence, _ = evidenced(el.Budget(seconds=60, steps=30))
+    assert evidence.reference is not None
+    evidence, _ = evidenced(el.Budget(seconds=1e-3))
     assert evidence.reference is None
-    assert result.evidence == []
+
+
+def test_prior_samples_wait_for_a_budget_and_a_reward_that_can_be_searched():
+    asked = []
+
+    def flat(x):
+        asked.append(len(x))
+        return torch.ones(len(x))
+
+    with pytest.raises(el.RewardError, match="give it a slope"):
+        el.run(el.RandomSearch(32), target(flat), el.Budget(nfe=100_000), on=[Evidence(along)])
+    assert sum(asked) == 20  # the probe
+    with pytest.raises(el.InputError, match="smaller than one step"):
+        el.run(el.RandomSearch(32), target(flat), el.Budget(nfe=100), on=[Evidence(along, reference=16)])
+    assert sum(asked) == 20
+
+
+def test_where_the_budget_is_small_only_columns_are_filled():
+    evidence, result = evidenced(el.Budget(rewards=20 * 15))
+    assert evidence.reference is None
+    (alarm,) = result.evidence
+    assert alarm.says.startswith("not looked for") and not alarm.warns
     assert {"judge", "white"} <= set(result.history[-1])
     assert "alarm" not in result.history[-1]
 

@@ -10,7 +10,7 @@ from test_alarm import FEW, along, target
 from test_cli import STUDY, elites
 
 import elites as el
-from elites.diagnose import Evidence, Reference, StopWhen, alarmed
+from elites.diagnose import Evidence, Reference, StopWhen, alarmed, readings
 from elites.events import Checkpoint, resume
 from elites.priors import OneStep
 from elites.search import Anywhere
@@ -24,7 +24,7 @@ def test_a_judge_without_a_finite_number_is_named_before_the_budget_is_spent(num
     ours = target()
     with pytest.raises(el.InputError, match="judge fails on all 16 prior samples"):
         el.run(HACK, ours, FEW, on=[Evidence(lambda x: torch.full((len(x),), number), reference=16)])
-    assert ours.meter.nfe == 0
+    assert ours.meter.nfe == 4 * 16  # the probe
 
 
 def test_a_reference_of_another_shape_is_refused_before_the_budget_is_spent():
@@ -131,7 +131,9 @@ def test_a_judge_that_is_infinite_leaves_json(tmp_path):
     json.loads((tmp_path / "run" / "result.json").read_text(), parse_constant=refuse)
 
 
-@pytest.mark.parametrize("columns", [{"best": along}, {"judge": along, "seconds": along}, [along]], ids=str)
+@pytest.mark.parametrize(
+    "columns", [{"best": along}, {"judge": along, "seconds": along}, [along]], ids=["one", "two", "list"]
+)
 def test_what_is_watched_has_names_of_its_own(columns):
     with pytest.raises(el.InputError, match=r"give what is watched another name|give a dict of names"):
         el.Watch(columns)
@@ -146,3 +148,27 @@ def test_distances_are_had_of_arrays():
     data = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
     kept = el.DistanceToData(data[:4].numpy(), data[4:].numpy())
     assert torch.equal(kept(data.numpy()), el.DistanceToData(data[:4], data[4:])(data))
+
+
+def test_few_honest_samples_are_warned_of():
+    """Beside 128 prior samples, one in 129 is beyond all of them in a given respect, whatever its law."""
+    ours = target()
+    for n, most in ((16, 0.04), (128, 0.015)):
+        told = []
+        for seed in range(4):
+            reference, own = Reference.of(ours, n, seed), Reference.of(ours, 50, seed=100 + seed)
+            told += [r for i in range(50) for r in readings(own.samples[i : i + 1], reference, along)]
+        assert sum(r.warns for r in told) / len(told) < most
+    far = own.samples[:1]
+    far.z = 3 * far.z
+    assert readings(far, Reference.of(ours, 16))[0].warns
+
+
+def test_a_judge_that_cannot_be_read_of_the_winner_is_said():
+    def shy(x):
+        return torch.where(x[:, 0] > 2.5, torch.nan, x[:, 0]) if len(x) == 1 else along(x)
+
+    result = el.run(el.NoiseAscent(), target(), FEW, on=[Evidence(shy, reference=16)])
+    alarm = result.evidence[-1]
+    assert float(result.best.x[0, 0]) > 2.5
+    assert "the judge of the winner could not be read" in alarm.says

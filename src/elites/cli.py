@@ -72,7 +72,7 @@ def run_command(
     budget, start = limited(loaded.budget, nfe, seconds), loaded.seed if seed is None else seed
     folder = _new(loaded, out)
     spread = Workers(workers, timeout, ray)
-    _finish(folder.path, fresh(loaded, folder, budget, start, _shown(quiet), spread), as_json)
+    _finish(folder.path, fresh(loaded, folder, budget, start, _shown(quiet), spread), as_json, quiet)
 
 
 @app.command()
@@ -102,7 +102,7 @@ def demo(
         errors.print("Elites: learn which noise the best samples come from.")
     result = fresh(study, folder, budget, start, _shown(quiet))
     if result.stopped == "interrupted" or as_json:
-        _finish(folder.path, result, as_json, {"best_of_n": _summary(baseline)})
+        _finish(folder.path, result, as_json, quiet, {"best_of_n": _summary(baseline)})
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
@@ -119,7 +119,7 @@ def demo(
         "data of 1 is like held-out digits.",
         soft_wrap=True,
     )
-    _finish(folder.path, result, as_json)
+    _finish(folder.path, result, as_json, quiet)
 
 
 @app.command("resume")
@@ -143,7 +143,7 @@ def resume_command(
         raise InputError(f"{folder} holds no study: go on from Python with elites.resume.")
     study = load(Path(about["study"]), copy.read_text(encoding="utf-8"), copy)
     budget = limited(Budget(**about["budget"]), nfe, seconds) if (nfe, seconds) != (None, None) else None
-    _finish(folder, go_on(study, held, budget, _shown(quiet), Workers(workers, timeout, ray)), as_json)
+    _finish(folder, go_on(study, held, budget, _shown(quiet), Workers(workers, timeout, ray)), as_json, quiet)
 
 
 @app.command()
@@ -217,7 +217,7 @@ def _summary(result: Result) -> dict[str, Any]:
     return out | {"failures": len(result.failures), "stopped": result.stopped}
 
 
-def _finish(folder: Path, result: Result, as_json: bool, more: dict[str, Any] | None = None) -> None:
+def _finish(folder: Path, result: Result, as_json: bool, quiet: bool, more: dict[str, Any] | None = None) -> None:
     """Write the report, say where it is, and leave with 130 if the run was interrupted."""
     page = write_report(folder)
     if as_json:
@@ -225,7 +225,7 @@ def _finish(folder: Path, result: Result, as_json: bool, more: dict[str, Any] | 
         print(json.dumps(out, allow_nan=False))
     else:
         for reading in result.evidence:
-            if reading.warns or reading.name == "alarm":
+            if reading.warns or (reading.name == "alarm" and not quiet):
                 errors.print(f"{reading.name}: {reading.says}", soft_wrap=True)
         print(f"report: {page}")
     if result.stopped == "interrupted":

@@ -13,7 +13,7 @@ import torch
 from ..types import Event, InputError, Reading, Result, Samples, Setup
 from .alarm import Spending, unlike
 from .readings import Respect, read, respects
-from .reference import LEAST, Reference
+from .reference import LEAST, LOSS, Reference
 from .typicality import whiteness
 from .watch import one
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Evidence"]
 
-MANY, SHARE = 128, 20  # prior samples by default, and the candidates of the budget for each
+MANY, SHARE = 128, 20  # prior samples by default, and the candidates that the budget has to pay for with each
 
 
 class Evidence:
@@ -34,17 +34,18 @@ class Evidence:
     `alarm.p` (where it looked), and `readings` to the evidence of the result. List it before `Checkpoint` and
     `Report`.
 
-    The prior samples are drawn and scored before the first step, on a meter of their own, `reference.meter`. Draw them
-    once for all runs of a target with `Reference.of(target)`, and keep them with its `save`.
+    The prior samples are drawn and scored after the probe, or after the first step where there is none, on a meter of
+    their own, `reference.meter`. Draw them once for all runs of a target with `Reference.of(target)`, and keep them
+    with its `save`.
 
     Without a judge, a hack that stays on the manifold of the data, such as a loophole of the reward, is not seen.
 
     Arguments:
         judge: a callable on a batch of objects that the search never sees; higher is more real.
         distance: such as `DistanceToData`; lower is more real.
-        reference: how many prior samples, or a `Reference`; by default 128, or fewer if they were more than a
-            twentieth of the candidates that a budget in network evaluations or rewards pays for. Where that makes
-            fewer than 16, or the budget has neither, there are none: the columns are read, and nothing is compared.
+        reference: how many prior samples, or a `Reference`; by default 128, or fewer if they took more than a
+            twentieth of the budget. Where that makes fewer than 16 there are none: the columns are read, and nothing
+            is compared.
         rate: the share of honest runs in which the alarm may ring; see `elites.diagnose.alarm`.
 
     Attributes:
@@ -83,27 +84,33 @@ class Evidence:
         self.rang: int | None = None
         self.began: int | None = None
         self.honest: Samples | None = None
-        self._trusted: float | None = None  # its reward
+        self._trusted = ""  # its reward, and where that was seen
         self._least = 1.0  # p-value of the worst look
         self._seen: tuple[Any, ...] = ()
         self._values: dict[str, float] = {}
+        self._respects: list[Respect] | None = None  # once the prior samples are drawn
 
     @contextmanager
     def around(self, setup: Setup) -> Iterator[None]:
-        """Draw the prior samples, and measure them."""
+        """Forget the last run."""
         self._forget()
-        n = _affordable(setup) if self.given is None else self.given
+        if isinstance(self.given, Reference):
+            self.given.check(setup.target)
+        yield
+
+    def _draw(self, event: Event) -> list[Respect]:
+        """Draw the prior samples, and measure them."""
+        target = event.setup.target
+        n = _affordable(event) if self.given is None else self.given
         if isinstance(n, Reference):
             self.reference = n
-            n.check(setup.target)
-        elif (self._of, self._n) != (setup.target, n):
-            self._of, self._n, self.reference = setup.target, n, Reference.of(setup.target, n) if n else None
-        self._respects: list[Respect] = respects(self.reference, self.judge, self.distance)
-        yield
+        elif (self._of, self._n) != (target, n):
+            self._of, self._n, self.reference = target, n, Reference.of(target, n) if n else None
+        return respects(self.reference, self.judge, self.distance)
 
     def inherits(self, start: Start) -> None:
         """Go on from the looks in the history of a saved run."""
-        for row in start.history if self.reference is not None else ():
+        for row in start.history:
             if "alarm.p" in row:
                 step, reward = int(row["step"]), row.get("best", math.nan)
                 known = None if start.best is None else start.best[start.best.reward == reward][:1]
@@ -117,6 +124,8 @@ class Evidence:
         if event.result is not None:
             self._end(event, event.result)
             return
+        if self._respects is None:
+            self._respects = self._draw(event)
         key = (*best.keys[0].tolist(), "final" in event.row)
         if key != self._seen:
             self._seen, self._values = key, self._measured(event, best)
@@ -131,7 +140,7 @@ class Evidence:
     def _measured(self, event: Event, best: Samples) -> dict[str, float]:
         objects = event.setup.target.decode(best.x[:1])
         with torch.no_grad():
-            found = {r.name: one(r.name, r.function, objects) for r in self._respects}
+            found = {r.name: one(r.name, r.function, objects) for r in self._respects or ()}
         if best.z is not None:
             known = event.row.get("white")  # from `Typicality`
             found["white"] = float(whiteness(best.z[:1])[0]) if known is None else known
@@ -148,7 +157,8 @@ class Evidence:
         self._least = min(self._least, p)
         if self.rang is None:
             if p > self.spending.rate:
-                self.began, self.honest, self._trusted = None, best, reward
+                self.began, self.honest = None, best
+                self._trusted = f"; the last honest best has reward {reward:.4g}, at step {step}"
             elif self.began is None:
                 self.began = step
             if p <= level:
@@ -163,7 +173,7 @@ class Evidence:
         top = reference.best()
         many = max(event.meter.rewards, 1)
         found = []
-        for r in self._respects:
+        for r in self._respects or ():
             value, values = float(r.scale(self._values[r.name])), r.scale(r.values)
             found.append(unlike(value, values, top) if r.follows else many * unlike(value, values))
         if best.z is not None:
@@ -171,7 +181,11 @@ class Evidence:
         return min(1.0, len(found) * min(found)) if found else 1.0
 
     def _end(self, event: Event, result: Result) -> None:
+        if self._respects is None:  # it ended before its first event
+            return
         if self.reference is None:
+            few = f"not looked for: the budget pays for fewer than {2 * LEAST} prior samples, give reference="
+            result.evidence.append(Reading("alarm", math.nan, math.nan, few))
             return
         self._look(event, result.best, self.reference, self.spending.end)
         try:
@@ -179,25 +193,33 @@ class Evidence:
                 result.evidence.append(reading)
         except Exception as error:  # of a decoder or a network: the result of the run stands
             warnings.warn(f"The other readings are missing: {type(error).__name__}: {error}.", stacklevel=2)
-        result.evidence.append(self._alarm(len(self.reference.samples)))
+        result.evidence.append(self._alarm(self.reference))
 
-    def _alarm(self, n: int) -> Reading:
+    def _alarm(self, reference: Reference) -> Reading:
+        n = len(reference.samples)
         rate = f"beside {n} prior samples it rings by chance in at most {self.spending.rate:.0%} of honest runs"
+        if unread := [r.name for r in self._respects or () if math.isnan(self._values.get(r.name, math.nan))]:
+            rate = f"the {' and the '.join(unread)} of the winner could not be read; {rate}"
         if self.rang is None:
             return Reading("alarm", self._least, math.nan, f"no sign that the reward was hacked; {rate}")
-        last = "" if self._trusted is None else f"; the last honest best has reward {self._trusted:.4g}"
-        if self.honest is not None:
-            step, candidate = self.honest.keys[0].tolist()
-            last += f", candidate {candidate} of step {step}"
-        says = f"the reward is being hacked: seen at step {self.rang}, begun by step {self.began}{last}; {rate}"
+        says = (
+            f"the reward is being hacked: seen at step {self.rang}, begun by step {self.began}{self._trusted}; {rate}"
+        )
         return Reading("alarm", self._least, math.nan, says, warns=True)
 
 
-def _affordable(setup: Setup) -> int:
+def _affordable(event: Event) -> int:
     """How many prior samples a run may have by default; 0 for none."""
-    each, budget = setup.target.cost, setup.budget
-    pays = [
-        limit // (SHARE * k) for limit, k in ((budget.nfe, each.nfe), (budget.rewards, each.rewards)) if limit and k
-    ]
-    n = min(*pays, MANY) if pays else 0
+    setup, spent = event.setup, event.meter
+    target, budget = setup.target, setup.budget
+    each, pays = target.cost, [MANY * SHARE]
+    if budget.nfe is not None:
+        pays.append(budget.nfe // (each.nfe + LOSS.draws * len(LOSS.levels)))
+    if budget.rewards is not None:
+        pays.append(budget.rewards // max(each.rewards, 1))
+    if budget.steps is not None:
+        pays.append(budget.steps * setup.method.cost(target, event.state).rewards // max(each.rewards, 1))
+    if budget.seconds is not None:
+        pays.append(int(budget.seconds * spent.rewards / max(spent.seconds, 1e-9)))
+    n = min(pays) // SHARE
     return n if n >= 2 * LEAST else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from .watch import one
 __all__ = ["Respect", "readings", "respects"]
 
 FEW, SETS = 8, 50  # winners whose diversity is looked at, and sets of prior samples beside them
-WARN = 0.01  # quantile below which a reading warns
+WARN = 0.01  # share of prior samples below which a reading warns
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,9 @@ def readings(
 ) -> list[Reading]:
     """How real the winner is, each number with the share of prior samples that look less real.
 
-    The best of a search was chosen, so that small quantiles do not surprise; those below 0.01 warn.
+    The best of a search was chosen, so that small quantiles do not surprise. A reading warns where fewer than one
+    prior sample in a hundred, itself among them, looks so unreal; beside fewer than 99 of them, where it is as far
+    beyond the worst of them as that one is from their median.
 
     Arguments:
         winners: best first, such as those of a result or of `Folder(path).best`.
@@ -99,31 +102,31 @@ def read(winners: Samples, reference: Reference, asked: list[Respect]) -> Iterat
         return
     if best.z is not None and prior.z is not None:
         (shell,), those = (z.flatten(1).double().square().mean(1).cpu() for z in (best.z, prior.z))
-        far = _share((shell - 1).abs(), (those - 1).abs(), higher=False)
+        far = _place((shell - 1).abs(), (those - 1).abs(), higher=False)
         says = "its noise has a more typical norm than that of {} of prior samples"
         yield _reading("typicality", float(shell), far, says)
         (white,) = whiteness(best.z)
-        at = _share(white, whiteness(prior.z), higher=True)
+        at = _place(white, whiteness(prior.z), higher=True)
         yield _reading("whiteness", float(white), at, "its noise is whiter than that of {} of prior samples")
     objects = reference.target.decode(best.x.to(reference.target.prior.start(prior.x[:1])))
     for r in asked:
         with torch.no_grad():
             value = one(r.name, r.function, objects)
-        yield _reading(r.name, value, _share(value, r.values, higher=r.higher), r.says)
+        yield _reading(r.name, value, _place(value, r.values, higher=r.higher), r.says)
     own, ids = reference.target, [(int(s), int(c)) for s, c in best.keys]
     if reference.movement is not None and best.z is not None:
         value = float(MOVEMENT(own, best.z, Stream(0), ids)[0])
-        at = _share(value, reference.movement, higher=False)
+        at = _place(value, reference.movement, higher=False)
         yield _reading("movement", value, at, "its clean guess moves less at the end than that of {} of prior samples")
     if reference.loss is not None:
         value = float(LOSS(own, best.x, Stream(0), ids)[0])
-        at = _share(value, reference.loss, higher=False)
+        at = _place(value, reference.loss, higher=False)
         yield _reading("loss", value, at, "the network denoises it better than {} of prior samples")
     if reference.support is not None:
         space, those = reference.support
         value = float(space.off(best.x.cpu())[0])
         says = "nearer to the subspace of prior samples than {} of them"
-        yield _reading("support", value, _share(value, those, higher=False), says)
+        yield _reading("support", value, _place(value, those, higher=False), says)
     yield from _diverse(winners[:FEW], prior)
 
 
@@ -136,15 +139,23 @@ def _diverse(winners: Samples, prior: Samples) -> Iterator[Reading]:
         value = latents.effective(winners.x.flatten(1).float().cpu())
         sets = latents.among(len(winners), Diversity.effective, Stream(0), SETS)
         says = f"the best {len(winners)} are more diverse than {{}} of as many prior samples"
-        yield _reading("diversity", value, _share(value, sets, higher=True), says, warn=0.0)
+        at, _ = _place(value, sets, higher=True)
+        yield _reading("diversity", value, (at, False), says)
 
 
-def _share(value: Tensor | float, reference: Tensor, higher: bool) -> Tensor:
-    """The quantile of one number; NaN beside prior samples of which no number is finite."""
-    return quantile(value, reference, higher) if bool(reference.isfinite().any()) else torch.tensor([torch.nan])
+def _place(value: Tensor | float, prior: Tensor, higher: bool) -> tuple[float, bool]:
+    """The quantile of one number, and whether it warns; NaN beside prior samples of which no number is finite."""
+    prior = prior[prior.isfinite()].double()
+    if not len(prior):
+        return math.nan, False
+    q, n = float(quantile(value, prior, higher)[0]), len(prior)
+    if n + 1 >= 1 / WARN:
+        return q, (n * q + 1) / (n + 1) < WARN
+    worst = float(prior.min() if higher else prior.max())
+    return q, q == 0 and abs(float(value) - worst) > abs(worst - float(prior.median()))
 
 
-def _reading(name: str, value: float, at: Tensor, says: str, warn: float = WARN) -> Reading:
-    q = float(at.reshape(-1)[0])
+def _reading(name: str, value: float, place: tuple[float, bool], says: str) -> Reading:
+    q, warns = place
     said = f": {says.format(f'{q:.0%}')}" if q == q else ": it could not be read"
-    return Reading(name, value, q, f"{value:.3g}{said}", warns=q < warn)
+    return Reading(name, value, q, f"{value:.3g}{said}", warns)
