@@ -6,7 +6,7 @@ and with TensorBoard and MLflow besides, where they are installed. The time insi
 clock around it, and the wall time of the runs is compared, one without and one with in turn. The prior samples of the
 evidence are drawn before, and timed apart.
 
-    python -m benchmarks.subscribers [--runs 5] [--nfe 20000] [--seed 0] [--out benchmarks/results/subscribers.json]
+    python -m benchmarks.subscribers [--runs 3] [--seed 0] [--out benchmarks/results/subscribers.json]
 """
 
 import argparse
@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -29,6 +28,7 @@ from rich.console import Console
 import elites as el
 from elites.ledger import Ledger
 
+CASES = ((10, 10_000), (20, 20_000), (20, 50_000))  # levels of the walk, 20 by default, and network evaluations
 BOOK = ("begin", "known", "pending", "settle", "take", "flush")
 
 
@@ -115,49 +115,60 @@ def studied(folder: Path, reference: el.Reference, trackers: bool) -> dict[str, 
     return every | {"folder": el.Checkpoint(folder / "run"), "report": el.Report(folder / "run")}
 
 
-def one(nfe: int, seed: int, reference: el.Reference | None, trackers: bool) -> tuple[float, Counter[str]]:
-    """Wall seconds of a run, and the seconds inside of each subscriber."""
+def targeted(steps: int) -> el.Target:
     reward = el.rewards.Margin(el.rewards.digits.classifier("reward"), label=3)
-    target = el.Target(el.priors.digits(), reward, walk=el.Plain(steps=10))
+    return el.Target(el.priors.digits(), reward, walk=el.Plain(steps))
+
+
+def one(
+    steps: int, nfe: int, seed: int, reference: el.Reference | None = None, trackers: bool = False
+) -> tuple[float, Counter[str]]:
+    """Wall seconds of a run, and the seconds inside of each subscriber; bare without prior samples."""
     spent: Counter[str] = Counter()
-    go = partial(el.run, el.Elites(), target, el.Budget(nfe=nfe), seed)
     with tempfile.TemporaryDirectory() as folder, ledger_timed(spent):
         every = {} if reference is None else studied(Path(folder), reference, trackers)
         on = [timed(s, spent, name) for name, s in every.items()]
         began = time.perf_counter()
-        go(on=on)
+        el.run(el.Elites(), targeted(steps), el.Budget(nfe=nfe), seed, on=on)
         return time.perf_counter() - began, spent
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--nfe", type=int, default=20_000)
+    parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/subscribers.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    reward = el.rewards.Margin(el.rewards.digits.classifier("reward"), label=3)
-    began = time.perf_counter()
-    reference = el.Reference.of(el.Target(el.priors.digits(), reward, walk=el.Plain(steps=10)), 128)
-    apart = time.perf_counter() - began
-    one(2000, args.seed, reference, True)  # imports and first calls
+    references, apart = {}, {}
+    for steps in sorted({steps for steps, _ in CASES}):
+        began = time.perf_counter()
+        references[steps] = el.Reference.of(targeted(steps), 128)
+        apart[steps] = time.perf_counter() - began
+        one(steps, 1000, args.seed, references[steps], True)  # imports and first calls
     found = []
-    for seed in range(args.seed, args.seed + args.runs):
-        bare, _ = one(args.nfe, seed, None, False)
-        for name, trackers in (("study", False), ("trackers", True)):
-            wall, spent = one(args.nfe, seed, reference, trackers)
-            inside = {k: v / wall for k, v in sorted(spent.items())}
-            found.append({"seed": seed, "with": name, "bare": bare, "wall": wall, "inside": inside})
-            print(json.dumps(found[-1]), flush=True)
-    for name in ("study", "trackers"):
-        some = [r for r in found if r["with"] == name]
-        inside = [sum(r["inside"].values()) for r in some]
-        walls = [r["wall"] / r["bare"] for r in some]
-        print(f"{name}: inside {median(inside):.2%} ({min(inside):.2%} to {max(inside):.2%}), wall over bare", end=" ")
-        print(f"{median(walls):.3f} ({min(walls):.3f} to {max(walls):.3f})")
-    print(f"128 prior samples: {apart:.1f} s")
-    args.out.write_text(json.dumps({"nfe": args.nfe, "reference": apart, "runs": found}, indent=1) + "\n")
+    for steps, nfe in CASES:
+        for seed in range(args.seed, args.seed + args.runs):
+            bare, _ = one(steps, nfe, seed)
+            for name, trackers in (("study", False), ("trackers", True)):
+                wall, spent = one(steps, nfe, seed, references[steps], trackers)
+                inside = {k: v / wall for k, v in sorted(spent.items())}
+                line = {"steps": steps, "nfe": nfe, "seed": seed, "with": name, "bare": bare, "wall": wall}
+                found.append(line | {"inside": inside})
+                print(json.dumps(found[-1]), flush=True)
+    for steps, nfe in CASES:
+        for name in ("study", "trackers"):
+            some = [r for r in found if (r["steps"], r["nfe"], r["with"]) == (steps, nfe, name)]
+            inside = [sum(r["inside"].values()) for r in some]
+            walls = [r["wall"] / r["bare"] for r in some]
+            print(f"{steps} levels, {nfe:,} evaluations, {name}: inside {spread(inside, '.2%')}", end="; ")
+            print(f"wall over bare {spread(walls, '.3f')}; {spread([r['wall'] for r in some], '.1f')} s")
+    print(f"128 prior samples, seconds by levels: {apart}")
+    args.out.write_text(json.dumps({"reference": apart, "runs": found}, indent=1) + "\n")
+
+
+def spread(values: list[float], form: str) -> str:
+    return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 if __name__ == "__main__":

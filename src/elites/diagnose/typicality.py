@@ -70,8 +70,9 @@ def whiteness(z: Tensor) -> Tensor:
         whole, wave = np.square(noise).sum((1, 2, 3)), dctn(noise, axes=(2, 3), norm="ortho")
         parts = [_bands(np.square(dct(wave, axis=1, norm="ortho"))), *_pairs(noise)]
         one, other, dimensions = (np.concatenate([part[i] for part in parts], 1) for i in range(3))
-        p = [_norm(whole, noise[0].size), _largest(noise), _largest(wave), *_share(one / (one + other), dimensions).T]
-    least = np.minimum(len(p) * np.min(p, 0), 1)
+        laws = np.stack([_norm(whole, noise[0].size), _largest(noise), _largest(wave)], 1)
+        p = np.concatenate([laws, _share(one / (one + other), dimensions)], 1)
+    least = np.minimum(p.shape[1] * p.min(1), 1)
     return torch.from_numpy(np.where(np.isfinite(whole) & (whole > 0), least, 0.0))
 
 
