@@ -205,3 +205,20 @@ def test_what_is_looked_at_now_and_then_is_one_line_with_its_looks(tmp_path):
     chart = html[html.index("P-value of the alarm") :].partition("</figure>")[0]
     line, dots = (re.search(rf'class="{look}" d="([^"]*)"', chart)[1] for look in ("main", "dots"))
     assert (line.count("M"), line.count("L"), dots.count("M")) == (1, 2, 3)
+
+
+def test_the_alarm_is_said_first_and_marked(tmp_path):
+    history = [r | {"alarm": float(i >= 7), "alarm.p": 0.5} for i, r in enumerate(rows(20))]
+    result = {"stopped": "done", "best": 14.0, "nfe": 3200}
+    result["evidence"] = [{"name": "alarm", "value": 7, "says": "The last honest best is 1.5.", "warns": True}]
+    html, page = read(make(tmp_path / "run", history, result=result, best=2))
+    header = page.text[: page.text.index("Best objects")]
+    assert "hacking alarm rang at step 7" in header and "The last honest best is 1.5." in header
+    assert "1.5.." not in header
+    assert html.count('class="post"') == 2 * (1 + 4)  # the reward and four more curves, each with a legend
+    assert page.text.count("after the alarm") >= 1
+    quiet = [r | {"alarm": 0.0} for r in rows(20)]
+    html, page = read(make(tmp_path / "late", quiet, result=result, best=2))
+    assert "hacking alarm rang at step 19" in page.text and 'class="post"' in html  # it looks once more at the end
+    html, page = read(make(tmp_path / "quiet", quiet, result=result | {"evidence": []}, best=2))
+    assert "rang" not in page.text and 'class="post"' not in html and 'role="note"' not in html

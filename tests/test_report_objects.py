@@ -276,21 +276,6 @@ def test_lineage_names_every_best_of_its_time(tmp_path):
     assert all(f"<span>step {step}, candidate 5</span>" in items for step in range(1, 10))
 
 
-def test_the_alarm_is_said_first_and_marked(tmp_path):
-    history = [r | {"alarm": float(i >= 7), "alarm.p": 0.5} for i, r in enumerate(rows(20))]
-    result = {"stopped": "done", "best": 14.0, "nfe": 3200}
-    result["evidence"] = [{"name": "alarm", "value": 7, "says": "The last honest best is 1.5.", "warns": True}]
-    html, page = read(make(tmp_path / "run", history, result=result, best=2))
-    header = page.text[: page.text.index("Best objects")]
-    assert "hacking alarm rang at step 7" in header and "The last honest best is 1.5." in header
-    assert "1.5.." not in header
-    assert html.count('class="post"') == 2 * (1 + 4)  # the reward and four more curves, each with a legend
-    assert page.text.count("after the alarm") >= 1
-    quiet = [r | {"alarm": 0.0} for r in rows(20)]
-    html, page = read(make(tmp_path / "quiet", quiet, result=result | {"evidence": []}, best=2))
-    assert "rang" not in page.text and 'class="post"' not in html and 'role="note"' not in html
-
-
 def test_evidence_reads_without_a_manual(tmp_path):
     html, page = read(full(tmp_path / "run"))
     assert "0.98: more typical than 43 % of prior samples." in page.text

@@ -79,6 +79,7 @@ def _evidence(lines: Sequence[Line]) -> Table:
             "distance to data": _column(line.distance for line in lines),
             "|z|²/d": _column(line.shell for line in lines),
             "p of its noise": _column(line.white for line in lines),
+            "alarm rang at step": _column(line.alarm for line in lines),
         },
     )
 

@@ -27,6 +27,7 @@ class Line:
         reward: of the winner.
         equal: best reward at the evaluations that all runs on the target have spent.
         judge, distance, shell, white: of the winner; |z|^2/d, and the p-value that its noise is a prior draw.
+        alarm: the step at which the hacking alarm rang; NaN if it did not.
         failures: candidates without a reward.
         over_prior: the winner over the mean of the prior.
         over_best: the winner over the expected best of n prior samples at its own network evaluations.
@@ -45,6 +46,7 @@ class Line:
     distance: float
     shell: float
     white: float
+    alarm: float
     failures: int
     over_prior: Interval
     over_best: Interval
@@ -175,6 +177,7 @@ def _lines(place: list[Opened], cut: float, level: float, notes: list[str]) -> d
             record.of_best("distance"),
             record.of_best("shell"),
             record.of_best("white"),
+            record.alarm,
             int(record.failed),
             first,
             best,

@@ -119,9 +119,10 @@ class Record:
 
     @property
     def alarm(self) -> float:
-        """The step at which the hacking alarm rang; NaN if it did not."""
+        """The step at which the hacking alarm rang, the last where it did at the end; NaN if it did not."""
         rang = (row.get("step", float(i)) for i, row in enumerate(self.rows) if row.get("alarm", 0.0) > 0)
-        return next(rang, math.nan)
+        at_the_end = any(r.name == "alarm" and r.warns for r in self.evidence) and self.rows
+        return next(rang, self.rows[-1].get("step", len(self.rows) - 1.0) if at_the_end else math.nan)
 
     @property
     def improvements(self) -> list[tuple[int, float]]:
