@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib")
 
 READINGS = [
     {"name": "typicality", "value": 1.02, "quantile": 0.63, "says": "fine", "warns": False},
-    {"name": "cost of $x$ and $", "value": 9.0, "quantile": 0.0, "says": "odd", "warns": True},
+    {"name": "cost of $\\nope$", "value": 9.0, "quantile": 0.0, "says": "odd", "warns": True},
     {"name": "alone", "value": 0.25, "quantile": None, "says": "nothing to compare with", "warns": False},
     {"name": "alarm", "value": 0.01, "quantile": None, "says": "it rang", "warns": True},
 ]
@@ -79,7 +79,7 @@ def failing(x):
 
 
 def test_failures_are_counted_by_reason(tmp_path):
-    reasons = ["it is $NaN$"] * 2 + ["a scene that " + "goes on and " * 20] * 5 + ["x", "y", "z"]
+    reasons = ["it is $\\nope$"] * 2 + ["a scene that " + "goes on and " * 20] * 5 + ["x", "y", "z"]
     made = [{"step": 1, "candidate": i, "reason": reason} for i, reason in enumerate(reasons)]
     make(tmp_path / "run", rows(3), failures=made)
     figure = el.plot.failures(tmp_path / "run", most=3)
@@ -88,7 +88,7 @@ def test_failures_are_counted_by_reason(tmp_path):
     assert [t.get_text() for t in ax.texts] == ["5", "2", "1", "2"]
     long, *others = names(ax)
     assert long.startswith("a scene that") and long.endswith("…") and long.count("\n") < 4
-    assert others == ["it is $NaN$", "x", "2 other reasons"]
+    assert others == ["it is $\\nope$", "x", "2 other reasons"]
     figure.canvas.draw()
 
 

@@ -1,6 +1,7 @@
 """Figures of objects draw what the report draws, whatever the objects are."""
 
 import json
+import re
 import sys
 from itertools import pairwise
 
@@ -55,9 +56,9 @@ def test_paths_have_their_points_one_scale_and_one_frame(tmp_path):
 @pytest.mark.filterwarnings("error")
 def test_time_series_have_the_names_of_their_columns(tmp_path):
     values = np.stack([np.sin(np.arange(9.0)), np.arange(9.0)], 1)
-    figure = el.plot.lineage(folder(tmp_path / "run", lambda i: Series(values, ("force", "a $ b $"))))
+    figure = el.plot.lineage(folder(tmp_path / "run", lambda i: Series(values, ("force", "a $\\nope$"))))
     figure.canvas.draw()
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["force", "a $ b $"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["force", "a $\\nope$"]
     for ax in figure.axes:
         for line, column in zip(lines(ax), values.T, strict=True):
             np.testing.assert_allclose(line, np.stack([np.arange(9), column], 1), atol=1e-3)
@@ -73,7 +74,7 @@ def test_the_lineage_has_the_new_bests_with_their_step_and_reward(tmp_path):
 
 @pytest.mark.filterwarnings("error")
 def test_texts_are_a_list_and_no_formulas(tmp_path):
-    path = folder(tmp_path / "run", lambda i: Text(f"costs ${i} and $\\x\nmore {'word ' * 200}"), count=1)
+    path = folder(tmp_path / "run", lambda i: Text(f"costs {i} $\\nope$\nmore {'word ' * 200}"), count=1)
     figure = el.plot.objects(path)
     figure.canvas.draw()
     (ax,) = figure.axes
@@ -81,7 +82,7 @@ def test_texts_are_a_list_and_no_formulas(tmp_path):
     assert told[::2] == ["prior\n−5", "step 1\n−4", "step 2\n−4", "step 3\n−1"]
     for i, text in enumerate(told[1::2]):
         first, second, *others = text.split("\n")
-        assert first == f"costs ${i} and $\\x"
+        assert first == f"costs {i} $\\nope$"
         assert second.startswith("more word") and len(others) == 2 and text.endswith("…")
     for text in ax.texts:  # nothing runs over the edge, and nothing into what stands below
         box = text.get_window_extent()
@@ -103,6 +104,10 @@ def test_molecules_are_structures_or_smiles(tmp_path, monkeypatch):
     pytest.importorskip("rdkit")
     for ax in el.plot.objects(path).axes:
         bonds, letters = ax.patches
+        for patch, data in zip((bonds, letters), outline("CCO"), strict=True):  # every point of the report, none else
+            points = [float(v) for v in re.findall(r"-?[\d.]+", data)]
+            kept = patch.get_path().vertices[patch.get_path().codes != 79]  # without the ends of closed lines
+            np.testing.assert_allclose(kept.ravel(), points)
         assert len(bonds.get_path().vertices) >= 4 and len(letters.get_path().vertices) > 10
         assert (letters.get_path().vertices >= 0).all() and letters.get_path().vertices.max() <= 200
 
