@@ -37,7 +37,13 @@ def test_a_reference_of_another_shape_is_refused_before_the_budget_is_spent():
 
 def test_a_reference_with_latents_of_another_shape_than_the_noise_is_kept(tmp_path):
     ours = el.Target(OneStep(lambda z: z[:, :1], (3,), decoder=lambda x: x), lambda x: x[:, 0])
-    Reference.of(ours, 16).save(tmp_path / "r")
+    made = Reference.of(ours, 16)
+    made.save(tmp_path / "r")
+    made.save(tmp_path / "new" / "folder" / "r")
+    assert (tmp_path / "new" / "folder" / "r").read_bytes() == (tmp_path / "r").read_bytes()
+    for wrong in (tmp_path / "r" / "under", tmp_path / "new"):
+        with pytest.raises(el.InputError, match=r"^Cannot write .*: choose another file"):
+            made.save(wrong)
     assert Reference.load(ours, tmp_path / "r").samples.x.shape == (16, 1)
 
 

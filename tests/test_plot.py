@@ -112,7 +112,7 @@ def test_objects_are_the_pictures_of_the_steps(run):
     shown = np.asarray(first.images[0].get_array())
     best = max(range(16), key=lambda i: float(images(i).mean()))
     np.testing.assert_allclose(shown[::16, ::16], 255 * images(best)[0].numpy(), atol=1)
-    with pytest.raises(el.InputError, match="no pictures"):
+    with pytest.raises(el.InputError, match="no drawings"):
         el.plot.objects(result)
 
 

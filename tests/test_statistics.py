@@ -45,6 +45,11 @@ def test_what_cannot_be_estimated_is_refused(rewards, n):
         expected_best(rewards, n)
 
 
+def test_the_best_of_no_samples_is_refused_as_such():
+    with pytest.raises(InputError, match=r"n=0: .* at least 1"):
+        expected_best([1.0, 2.0], 0)
+
+
 def coverage(hits):
     """Whether a share of hits could be at least so large, less four standard errors."""
     p = np.mean(hits)
@@ -106,6 +111,7 @@ def test_fewer_than_three_seeds_get_no_interval(n):
     found = interval([1.0] * n)
     assert not found.known
     assert "at least 3" in found.how
+    assert ("1 seed says nothing" if n == 1 else f"{n} seeds say nothing") in found.how
 
 
 def test_many_seeds_get_the_middle_and_its_bootstrap():

@@ -101,6 +101,22 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_last_state(tmp_path, monkeypat
     assert [r["best"] for r in resumed.history] == [r["best"] for r in whole.history]
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1000.0])
+def test_a_folder_that_is_gone_is_a_sentence_and_is_not_made_again(seconds, tmp_path):
+    def taken(event):
+        if event.step == 5:
+            (tmp_path / "run").rename(tmp_path / "elsewhere")
+
+    on = [taken, el.Checkpoint(tmp_path / "run", seconds=seconds)]
+    with pytest.raises(el.StoreError, match=r"run is gone: it was moved or deleted .*; put it back and resume"):
+        el.run(METHOD, target(), el.Budget(steps=10), seed=5, on=on)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "elsewhere").rename(tmp_path / "run")
+    resumed = el.resume(tmp_path / "run", METHOD, target())
+    whole = el.run(METHOD, target(), el.Budget(steps=10), seed=5)
+    assert torch.equal(resumed.best.x, whole.best.x)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "garbage", "another run"])
 def test_a_damaged_or_foreign_state_is_a_sentence_and_is_not_touched(damage, tmp_path):
     folder = tmp_path / "run"

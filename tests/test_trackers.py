@@ -146,6 +146,13 @@ def test_trackers_change_nothing(wandb, tmp_path):
     assert torch.equal(with_one.samples.x, without.samples.x)
 
 
+@pytest.mark.parametrize("make", [el.TensorBoard, lambda folder: el.WandB(folder=folder), el.MLflow])
+def test_a_folder_that_cannot_be_made_is_one_sentence(make, wandb, mlflow, tmp_path):
+    (tmp_path / "afile").write_text("")
+    with pytest.raises(el.StoreError, match=r"^Cannot write .*afile.*: .*; choose another folder\.$"):
+        ran(make(tmp_path / "afile" / "x"))
+
+
 @pytest.mark.parametrize(
     ("make", "module", "extra"),
     [

@@ -13,7 +13,7 @@ from pathlib import Path
 from .ledger import StoreError
 from .types import InputError
 
-__all__ = ["Lock", "held"]
+__all__ = ["Lock", "check_there", "held"]
 
 TRIES, WAIT = 20, 0.01  # who only looks whether a folder is held has its lock for a moment
 
@@ -55,6 +55,19 @@ class Lock:
     def close(self) -> None:
         """Let others in."""
         self._file.close()
+
+
+def check_there(folder: Path) -> None:
+    """Refuse to write into a folder that was taken away since it was locked.
+
+    Raises:
+        StoreError: that says so.
+    """
+    if not (folder / "lock").exists():
+        raise StoreError(
+            f"{folder} is gone: it was moved or deleted while its run went on; put it back and resume, or start the "
+            "run again."
+        )
 
 
 def held(folder: Path) -> bool:

@@ -36,12 +36,12 @@ from torch import Tensor
 
 from .account import described
 from .ledger import Ledger, StoreError, read
-from .lock import Lock
+from .lock import Lock, check_there
 from .packing import pack, unpack
 from .run import Start, versions
 from .types import Failure, InputError, Meter, Samples, Setup
 
-__all__ = ["CONTROL", "LEDGER", "SCHEMA", "Folder", "StoreError", "write"]
+__all__ = ["CONTROL", "LEDGER", "SCHEMA", "Folder", "StoreError", "check_there", "write"]
 
 SCHEMA = 1
 LEDGER, CONTROL = "ledger.sqlite", "control"
@@ -196,6 +196,7 @@ class Folder:
         failures: Iterable[Failure],
     ) -> None:
         """Append rows and failures, then replace the state; what was appended past the state is cut off on resume."""
+        check_there(self.path)
         self._append("history.jsonl", rows)
         self._append("failures.jsonl", (asdict(f) for f in failures))
         tensors: dict[str, Tensor] = {}

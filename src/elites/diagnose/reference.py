@@ -92,11 +92,19 @@ class Reference:
         return found
 
     def save(self, path: str | Path) -> None:
-        """Keep them in a file, for further runs of the same target."""
+        """Keep them in a file, for further runs of the same target; its folder is made if it is not there.
+
+        Raises:
+            InputError: if the file cannot be written.
+        """
         s = self.samples
         assert s.z is not None
         kept = {"x": s.x, "reward": s.reward, "keys": s.keys, "z": s.z, "movement": self.movement, "loss": self.loss}
-        save_file({name: v.contiguous() for name, v in kept.items() if v is not None}, path)
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            save_file({name: v.contiguous() for name, v in kept.items() if v is not None}, path)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"Cannot write {path} ({error}): choose another file.") from None
 
     def check(self, target: Target, name: str = "The reference") -> None:
         """Refuse a target whose noise has another shape.

@@ -75,7 +75,7 @@ def expected_best(rewards: Numbers, n: int = 1) -> float:
         n: samples of which the best is taken.
 
     Raises:
-        InputError: if there are fewer samples than n, or none of them has a reward.
+        InputError: if n is below 1, there are fewer samples than n, or none of them has a reward.
     """
     r = np.sort(_finite(rewards, n))
     weights = _weights(len(r), n)
@@ -109,7 +109,7 @@ def improvement(
         An interval without ends where m < 8 n, or m < 16.
 
     Raises:
-        InputError: if there are fewer samples than n, or none of them has a reward.
+        InputError: if n is below 1, there are fewer samples than n, or none of them has a reward.
     """
     r = _finite(rewards, n)
     m, gain = len(r), winner - expected_best(r, n)
@@ -151,7 +151,7 @@ def interval(values: Numbers, level: float = 0.95, *, times: int = 2000, seed: i
     n = len(x)
     if n < FEW:
         estimate = float(x.mean()) if n else math.nan
-        why = f"no interval: {n} seed{'' if n == 1 else 's'} say nothing about the spread, run at least {FEW}"
+        why = f"no interval: {n} {'seed says' if n == 1 else 'seeds say'} nothing about the spread, run at least {FEW}"
         return Interval(estimate, math.nan, math.nan, n, why)
     if n < MANY:
         half = float(stdtrit(n - 1, _tails(level)[1])) * float(x.std(ddof=1)) / math.sqrt(n)
@@ -183,7 +183,8 @@ def share(successes: int, n: int, level: float = 0.95) -> Interval:
         raise InputError(f"{successes} of {n} runs cannot have succeeded: give 0 to n successes of n runs.")
     p, z = successes / n, NormalDist().inv_cdf((1 + level) / 2)
     if n < FEW:
-        return Interval(p, math.nan, math.nan, n, f"no interval: {n} runs say nothing about a share, run at least 3")
+        why = f"no interval: {n} {'run says' if n == 1 else 'runs say'} nothing about a share, run at least {FEW}"
+        return Interval(p, math.nan, math.nan, n, why)
     middle_ = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     low, high = (0.0 if successes == 0 else middle_ - half), (1.0 if successes == n else middle_ + half)
@@ -204,7 +205,9 @@ def _array(values: Numbers) -> np.ndarray:
 def _finite(rewards: Numbers, n: int) -> np.ndarray:
     """Rewards with -inf for failures, checked against n."""
     r = _array(rewards)
-    if not 1 <= n <= len(r):
+    if n < 1:
+        raise InputError(f"n={n}: give the number of samples of which the best is taken, at least 1.")
+    if n > len(r):
         raise InputError(f"The best of {n:,} cannot be told from {len(r):,} prior samples: score at least {n:,}.")
     r = np.where(np.isfinite(r), r, -np.inf)
     if not np.isfinite(r).any():

@@ -7,25 +7,31 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["MISSING", "Axis", "brief", "number", "safe", "scrolling", "shown", "thinned"]
+__all__ = ["MISSING", "Axis", "brief", "clean", "evenly", "number", "safe", "scrolling", "shown", "thinned"]
 
 MISSING = "–"  # what stands for NaN
 POINTS = 400  # most points of a curve
+T = TypeVar("T")
 
 
-def safe(text: object, most: int = 4000, lines: bool = False) -> str:
-    """Text of a stranger for HTML: escaped, without characters that steer direction or control, and cut if long.
+def clean(text: object, most: int = 4000, lines: bool = False) -> str:
+    """Text of a stranger without characters that steer direction or control, and cut if long.
 
     Lines are joined, unless `lines` says that they stay.
     """
     words = str(text)
     words = words if len(words) <= most else words[:most] + "…"
     if lines:
-        return "\n".join(safe(line, most + 1) for line in words.split("\n"))
+        return "\n".join(clean(line, most + 1) for line in words.split("\n"))
     kept = (" " if c in "\n\r\t" else c for c in words)
-    return escape("".join(c for c in kept if c in "\u200c\u200d" or unicodedata.category(c) not in ("Cc", "Cf", "Cs")))
+    return "".join(c for c in kept if c in "\u200c\u200d" or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+
+
+def safe(text: object, most: int = 4000, lines: bool = False) -> str:
+    """Text of a stranger for HTML: `clean`, and escaped."""
+    return escape(clean(text, most, lines))
 
 
 def scrolling(label: str, html: str) -> str:
@@ -100,6 +106,12 @@ class Axis:
     def _label(self, value: float, digits: int) -> str:
         text = f"{value:,.{digits}f}"
         return (text if len(text) <= 9 else f"{value:.4g}").replace("-", "−")
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` items, the first and the last of them, and others as far apart as they can be."""
+    count = min(len(items), most)
+    return [items[round(i * (len(items) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
 def thinned(y: Sequence[float], most: int = POINTS) -> list[int]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..packing import pack
 from ..probe import Probe
 from ..run import Final, Subscriber, run
-from ..store import Folder, write
+from ..store import Folder, check_there, write
 from ..stream import Stream
 from ..target import Target
 from ..types import Budget, Event, Failure, InputError, Method, Result, Samples, Setup
@@ -128,6 +128,7 @@ class Checkpoint:
 
     def _draw(self, name: str, event: Event, samples: Samples) -> None:
         drawings = drawn(decoded(event.setup.target, samples), self.draw)
+        check_there(self.folder.path)
         stem = self.folder.path / name / f"{event.step:06d}"
         write_sheet(stem, drawings, samples.reward.tolist(), samples.keys.tolist())
 

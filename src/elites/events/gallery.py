@@ -12,10 +12,10 @@ from typing import Any
 
 from PIL import Image
 
-from .axes import MISSING, safe, scrolling, shown
+from .axes import MISSING, evenly, safe, scrolling, shown
 from .record import Record
 from .sheets import Sheet, Tile, opened, read_sheet
-from .sketches import Box, box, drawn_as, legend, scale, sketch
+from .sketches import boxes, drawn_as, legend, scale, sketch
 
 __all__ = ["STYLE", "best_objects", "contact_sheet", "look_of", "shelf", "tiles"]
 
@@ -79,7 +79,7 @@ def tiles(given: Sequence[Tile], labels: Sequence[str], sides: Sequence[int], le
         letters: most of a text.
     """
     drawings = [it for it in given if not isinstance(it, Image.Image)]
-    frames: dict[str, Box] = {k: box(d for d in drawings if drawn_as(d) == k) for k in set(map(drawn_as, drawings))}
+    frames = boxes(drawings)
     images = [it for it in given if isinstance(it, Image.Image)]
     uris = iter(_uris(images, sides))
     named = [(it, label) for it, label in zip(given, labels, strict=True) if not isinstance(it, Image.Image)]
@@ -118,9 +118,7 @@ def best_objects(run: Record) -> str:
 
 def contact_sheet(run: Record) -> str:
     """A row for each step that was drawn, its objects from best to worst; empty if there is none."""
-    files = list(shelf(run.path / "steps").items())
-    count = min(len(files), STEPS)
-    files = [files[round(i * (len(files) - 1) / max(count - 1, 1))] for i in range(count)]
+    files = evenly(list(shelf(run.path / "steps").items()), STEPS)
     rows = [(step, sheet) for step, file in files if (sheet := read_sheet(file)) is not None]
     if not rows:
         return ""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .axes import brief, shown
+from .axes import brief, evenly, shown
 from .charts import SIGN
 from .gallery import look_of, shelf, tiles
 from .record import Record
 from .sheets import Sheet, Tile, read_sheet
 
-__all__ = ["STYLE", "lineage"]
+__all__ = ["STYLE", "Ancestor", "ancestors", "chosen", "lineage"]
 
 MOST = 14  # steps that are shown
 
@@ -45,10 +45,10 @@ class Ancestor:
 
 def lineage(run: Record) -> str:
     """The best so far, each time that it changed; empty if no step has one."""
-    every = _ancestors(run)
+    every = ancestors(run)
     if not every:
         return ""
-    some = _chosen(every)
+    some = chosen(every, MOST)
     drawn = [(a.tile, _label(a)) for a in some if a.tile is not None]
     made = tiles([tile for tile, _ in drawn], [label for _, label in drawn], SIDES, letters=160)
     html = iter(made.html)
@@ -67,8 +67,8 @@ def lineage(run: Record) -> str:
 SIDES = (160, 112, 80)
 
 
-def _ancestors(run: Record) -> list[Ancestor]:
-    """All of them, in their order."""
+def ancestors(run: Record) -> list[Ancestor]:
+    """Each that was the best of its time, in their order."""
     files = shelf(run.path / "lineage")
     out: list[Ancestor] = []
     for step, reward in run.improvements:
@@ -97,14 +97,12 @@ def _winner(run: Record) -> Sheet | None:
     return Sheet(sheet.tiles, run.rewards[:1], keys)
 
 
-def _chosen(every: list[Ancestor]) -> list[Ancestor]:
-    """The first, the last, and of the others those that are drawn, spread evenly."""
-    if len(every) <= MOST:
+def chosen(every: list[Ancestor], most: int) -> list[Ancestor]:
+    """At most `most`: the first, the last, and of the others those that are drawn, spread evenly."""
+    if len(every) <= most:
         return every
-    inner = [i for i, a in enumerate(every[1:-1], 1) if a.tile is not None] or list(range(1, len(every) - 1))
-    count = min(MOST - 2, len(inner))
-    kept = {inner[round(i * (len(inner) - 1) / max(count - 1, 1))] for i in range(count)}
-    return [a for i, a in enumerate(every) if i in kept or i in (0, len(every) - 1)]
+    inner = [a for a in every[1:-1] if a.tile is not None] or every[1:-1]
+    return [every[0], *evenly(inner, most - 2), every[-1]]
 
 
 def _label(a: Ancestor) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import defaultdict
 from collections.abc import Callable
 
 from ..probe import describe
@@ -65,19 +64,16 @@ def _probe(run: Record) -> str:
 
 def _failures(run: Record) -> str:
     """Failures by reason, the most frequent first."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for failure in run.failures:
-        key = f"({failure.get('step', '?')},\u00a0{failure.get('candidate', '?')})"
-        groups[str(failure.get("reason", ""))].append(key)
+    groups = run.reasons
     if not groups:
         return "<p>None.</p>" if not run.failed > 0 else f"<p>{shown(run.failed)}; their reasons are not known.</p>"
-    most = sorted(groups.items(), key=lambda item: -len(item[1]))
+    some = {reason: [f"({s},\u00a0{c})" for s, c in groups[reason][:KEYS]] for reason in list(groups)[:REASONS]}
     rows = "".join(
-        f"<tr><td>{len(keys):,}</td><td><code>{safe(reason, 300)}</code></td>"
-        f"<td>{safe(', '.join(keys[:KEYS]), 200)}{' …' if len(keys) > KEYS else ''}</td></tr>"
-        for reason, keys in most[:REASONS]
+        f"<tr><td>{len(groups[reason]):,}</td><td><code>{safe(reason, 300)}</code></td>"
+        f"<td>{safe(', '.join(keys), 200)}{' …' if len(groups[reason]) > KEYS else ''}</td></tr>"
+        for reason, keys in some.items()
     )
-    more = f'<p class="note">and {len(most) - REASONS:,} more reasons</p>' if len(most) > REASONS else ""
+    more = f'<p class="note">and {len(groups) - REASONS:,} more reasons</p>' if len(groups) > REASONS else ""
     head = '<tr><th scope="col">count</th><th scope="col">reason</th><th scope="col">(step, candidate)</th></tr>'
     return scrolling("Failures by reason", f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>") + more
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,15 @@ class Record:
         counted = max(sum(v for v in told if math.isfinite(v)), len(self.failures))
         told_last = number(self.result.get("failures", counted))
         return told_last if math.isfinite(told_last) else counted
+
+    @property
+    def reasons(self) -> dict[str, list[tuple[Any, Any]]]:
+        """Step and candidate of the failures of each reason, the most frequent first; "?" where one is not known."""
+        groups: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
+        for failure in self.failures:
+            key = failure.get("step", "?"), failure.get("candidate", "?")
+            groups[str(failure.get("reason", ""))].append(key)
+        return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
 
     @property
     def finished(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from .axes import number, safe, shown, thinned
 from .molecules import outline
 
-__all__ = ["STYLE", "Box", "box", "drawn_as", "legend", "scale", "sketch", "told"]
+__all__ = ["STYLE", "Box", "box", "boxes", "drawn_as", "legend", "lines_of", "names_of", "scale", "sketch", "told"]
 
 MOST, LINES = 400, 8  # points of a line, and lines of a drawing
 ROOMY = 50  # points of a line from which there is room for molecules
@@ -59,12 +59,12 @@ def told(drawing: dict[str, Any]) -> str:
     """A drawing in a few words, for those who do not see it."""
     kind, steps = drawn_as(drawing), shown(number(drawing.get("steps")))
     if kind == "trajectory":
-        lines = _lines(drawing)
+        lines = lines_of(drawing)
         ends = [f"({shown(x)}, {shown(y)})" for line in lines[:1] for x, y in (line[0], line[-1])]
         many = f"{len(lines)} paths" if len(lines) != 1 else "a path"
         return f"{many} of {steps} points" + (f" from {ends[0]} to {ends[1]}" if ends and len(lines) == 1 else "")
     if kind == "series":
-        return f"{len(_lines(drawing))} time series of {steps} steps"
+        return f"{len(lines_of(drawing))} time series of {steps} steps"
     return f"molecule {drawing.get('smiles', '')}" if kind == "molecule" else "text"
 
 
@@ -72,7 +72,7 @@ def box(drawings: Iterable[dict[str, Any]]) -> Box:
     """What holds the lines of drawings, so that they can be compared; of many, the few that go farthest are cut."""
     sides: list[list[float]] = [[], [], [], []]
     for it in drawings:
-        if points := [point for line in _lines(it) for point in line]:
+        if points := [point for line in lines_of(it) for point in line]:
             xs, ys = zip(*points, strict=True)
             for side, value in zip(sides, (min(xs), min(ys), max(xs), max(ys)), strict=True):
                 side.append(value)
@@ -82,6 +82,11 @@ def box(drawings: Iterable[dict[str, Any]]) -> Box:
     x0, y0 = (sorted(side)[cut] for side in sides[:2])
     x1, y1 = (sorted(side)[-1 - cut] for side in sides[2:])
     return x0, y0, max(x0, x1), max(y0, y1)
+
+
+def boxes(drawings: Sequence[dict[str, Any]]) -> dict[str, Box]:
+    """The box of the drawings of each kind."""
+    return {k: box(d for d in drawings if drawn_as(d) == k) for k in set(map(drawn_as, drawings))}
 
 
 def scale(drawings: Sequence[dict[str, Any]], frame: Box) -> str:
@@ -98,20 +103,23 @@ def scale(drawings: Sequence[dict[str, Any]], frame: Box) -> str:
     )
 
 
-def legend(drawings: Sequence[dict[str, Any]]) -> str:
-    """What the lines of time series are, if there are several."""
+def names_of(drawings: Sequence[dict[str, Any]]) -> list[str]:
+    """What the lines of time series are; empty if there are not several."""
     first = next((it for it in drawings if drawn_as(it) == "series"), {})
-    count = len(_lines(first)) if first else 0
-    if count < 2:
-        return ""
+    count = len(lines_of(first)) if first else 0
     given = first.get("names")
     names = [str(n) for n in given] if isinstance(given, list) else []
+    return [names[i] if i < len(names) else f"column {i + 1}" for i in range(count)] if count > 1 else []
+
+
+def legend(drawings: Sequence[dict[str, Any]]) -> str:
+    """What the lines of time series are, if there are several."""
     keys = "".join(
         f'<span class="key"><svg class="drawn" viewBox="0 0 24 10" aria-hidden="true"><path class="l{i}" d="M1 5h22"/>'
-        f"</svg>{safe(names[i] if i < len(names) else f'column {i + 1}', 80)}</span>"
-        for i in range(count)
+        f"</svg>{safe(name, 80)}</span>"
+        for i, name in enumerate(names_of(drawings))
     )
-    return f'<p class="legend">{keys}</p>'
+    return f'<p class="legend">{keys}</p>' if keys else ""
 
 
 def sketch(drawing: dict[str, Any], frame: Box, label: str, letters: int = 1_500, points: int = MOST) -> str:
@@ -126,9 +134,9 @@ def sketch(drawing: dict[str, Any], frame: Box, label: str, letters: int = 1_500
     """
     kind = drawn_as(drawing)
     if kind == "trajectory":
-        return _svg(_paths(_lines(drawing, points), frame), HIGH, f"{label}: {told(drawing)}")
+        return _svg(_paths(lines_of(drawing, points), frame), HIGH, f"{label}: {told(drawing)}")
     if kind == "series":
-        return _svg(_curves(_lines(drawing, points), frame), LOW, f"{label}: {told(drawing)}")
+        return _svg(_curves(lines_of(drawing, points), frame), LOW, f"{label}: {told(drawing)}")
     if kind == "molecule":
         return _molecule(str(drawing.get("smiles", "")), label, letters, points >= ROOMY)
     words = str(drawing.get("words", ""))
@@ -191,7 +199,7 @@ def _round(r: float) -> str:
     return "".join("c" + " ".join(f"{v:.1f}" for v in turn) for turn in turns) + "z"
 
 
-def _lines(drawing: dict[str, Any], most: int = MOST) -> list[Line]:
+def lines_of(drawing: dict[str, Any], most: int = MOST) -> list[Line]:
     """The lines of a drawing, without what is no number; thinned, with the peaks of time series kept."""
     given = drawing.get("lines") if drawn_as(drawing) in ("trajectory", "series") else []
     out = []

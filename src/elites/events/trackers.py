@@ -23,6 +23,7 @@ from PIL import Image
 
 from ..account import described
 from ..run import versions
+from ..store import StoreError
 from ..types import Event, InputError, Result, Setup
 from .pictures import joined, picture
 from .shown import SHOWN, decoded, due
@@ -40,6 +41,7 @@ class TensorBoard:
 
     Raises:
         ImportError: at once, if tensorboard is not installed.
+        StoreError: when a run begins, if the folder cannot be made.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -54,7 +56,7 @@ class TensorBoard:
     @contextmanager
     def around(self, setup: Setup) -> Iterator[None]:
         """Keep the file open while a run goes on."""
-        self._writer = self._make(log_dir=str(self.folder))
+        self._writer = self._make(log_dir=str(_made(self.folder)))
         try:
             for name, value in _parameters(setup).items():
                 self._writer.add_text(name, _code(value), 0)
@@ -88,6 +90,7 @@ class WandB:
 
     Raises:
         ImportError: at once, if wandb is not installed.
+        StoreError: when a run begins, if the folder cannot be made.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class WandB:
     @contextmanager
     def around(self, setup: Setup) -> Iterator[None]:
         """Keep the run open while it goes on."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        _made(self.folder)
         quiet = {"silent": True, "console": "off", "save_code": False, "disable_code": True, "disable_git": True}
         self._run = self._wandb.init(
             project=self.project,
@@ -146,6 +149,7 @@ class MLflow:
 
     Raises:
         ImportError: at once, if mlflow is not installed.
+        StoreError: when a run begins, if the folder cannot be made.
     """
 
     def __init__(self, folder: str | Path = "mlruns", experiment: str = "elites", *, name: str | None = None) -> None:
@@ -167,6 +171,7 @@ class MLflow:
     @contextmanager
     def around(self, setup: Setup) -> Iterator[None]:
         """Keep the run open while it goes on."""
+        _made(self.folder.parent)  # MLflow makes a store where there is no folder yet
         self._client = self._make(tracking_uri=self.folder.resolve().as_uri())
         known = self._client.get_experiment_by_name(self.experiment)
         home = known.experiment_id if known is not None else self._client.create_experiment(self.experiment)
@@ -196,6 +201,19 @@ class MLflow:
         metrics = [self._entities.Metric(_key(name), value, now, step) for name, value in numbers.items()]
         if metrics:
             self._client.log_batch(self._id, metrics=metrics)
+
+
+def _made(folder: Path) -> Path:
+    """A folder that is there from now on.
+
+    Raises:
+        StoreError: if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"Cannot write {folder}: {error.strerror}; choose another folder.") from error
+    return folder
 
 
 def _missing(name: str, extra: str) -> ImportError:

@@ -7,7 +7,20 @@ colour-blind eyes, and lightness and dashes tell curves apart in grey.
     el.plot.reward("runs/left").savefig("reward.pdf")
 """
 
-from .panels import budget, evidence, judge, objects, reward
+from .bars import failures, probe, readings
+from .panels import budget, evidence, judge, reward
+from .pictured import lineage, objects
 from .spread import compare
 
-__all__ = ["budget", "compare", "evidence", "judge", "objects", "reward"]
+__all__ = [
+    "budget",
+    "compare",
+    "evidence",
+    "failures",
+    "judge",
+    "lineage",
+    "objects",
+    "probe",
+    "readings",
+    "reward",
+]

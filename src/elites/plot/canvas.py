@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,15 @@ from typing import Any
 from ..events.record import Record
 from ..types import InputError, Result
 
-__all__ = ["ACCENT", "BLACK", "COLUMN", "CYCLE", "GREY", "PALE", "Run", "axes", "canvas", "legend", "opened", "tidy"]
+__all__ = [
+    *("ACCENT", "BLACK", "COLUMN", "CYCLE", "GREY", "PALE", "WARN", "Run"),
+    *("axes", "canvas", "legend", "listed", "opened", "tidy"),
+]
 
 Run = str | Path | Record | Result
 COLUMN = 3.3  # inches of one column of a page of two
 BLACK, GREY, PALE = "#000000", "#6b6b6b", "#d9d9d9"
-ACCENT = "#0072B2"
+ACCENT, WARN = "#0072B2", "#D55E00"
 # Okabe and Ito's colours, dark ones first so that neighbours differ in grey, with dashes
 CYCLE = (
     ("#0072B2", "-"),
@@ -104,7 +107,12 @@ def opened(run: Run) -> Record:
     return Record(
         Path(),
         {"seed": run.seed, "versions": run.versions},
-        meter | {"best": float(run.best.reward[0]) if len(run.best) else None, "stopped": run.stopped},
+        {
+            **meter,
+            "best": float(run.best.reward[0]) if len(run.best) else None,
+            "stopped": run.stopped,
+            "evidence": [vars(r) for r in run.evidence],
+        },
         [row for row in rows if "final" not in row],
         last,
         [vars(f) for f in run.failures],
@@ -127,6 +135,17 @@ def legend(ax: Any, columns: int = 2) -> None:
     handles, names = ax.get_legend_handles_labels()
     if names:
         ax.figure.legend(handles, names, loc="outside upper left", ncols=columns, columnspacing=1.2)
+
+
+def listed(ax: Any, names: Sequence[str]) -> None:
+    """Names down the left of bars, the first on top, without a frame; a name is words and no formula."""
+    ax.set_yticks(range(len(names)), names)
+    for label in ax.get_yticklabels():
+        label.set_parse_math(False)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    for side in ax.spines.values():
+        side.set_visible(False)
 
 
 def tidy(ax: Any, *, whole: bool = False) -> None:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from ..events.axes import number, shown
+from ..events.axes import Axis, number, shown
 from ..events.record import Record
-from ..events.sheets import read_sheet
 from ..types import InputError
-from .canvas import ACCENT, BLACK, COLUMN, GREY, PALE, Run, axes, canvas, legend, opened, tidy
+from .canvas import ACCENT, BLACK, COLUMN, GREY, PALE, WARN, Run, axes, canvas, legend, listed, opened, tidy
 
-__all__ = ["budget", "evidence", "judge", "objects", "reward"]
+__all__ = ["budget", "evidence", "judge", "reward"]
 
 # columns of evidence, what their axes say, and the level of what is real
 EVIDENCE: dict[str, tuple[str, float]] = {
@@ -118,64 +114,17 @@ def judge(run: Run, width: float = COLUMN, height: float | None = None) -> Any:
             x, y = [*x, end[0]], [*y, end[1]]
             ax.plot(*end, "D", color=ACCENT, markeredgecolor=BLACK, markersize=5, label="finalist", zorder=5)
         spans = (max(x) - min(x), max(y) - min(y))
-        both = max(*x, *y) - min(*x, *y)
         tidy(ax)
         ax.margins(0.06)
-        if max(spans) >= 0.3 * both:  # else the two have scales of their own
-            low, high = min(*x, *y), max(*x, *y)
-            ax.plot([low, high], [low, high], color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), label="judge = reward")
-            ends = low - 0.05 * (high - low), high + 0.05 * (high - low)
+        if max(spans) >= 0.3 * (max(*x, *y) - min(*x, *y)):  # else the two have scales of their own
+            both = Axis.around("both", [*x, *y], pad=0.05)
+            ends = both.low, both.high
+            ax.plot(ends, ends, color=GREY, linewidth=0.7, linestyle=(0, (4, 2)), label="judge = reward")
             ax.set(xlim=ends, ylim=ends, aspect="equal")
             ax.set_yticks(ax.get_xticks())
             ax.set(xlim=ends, ylim=ends)
         legend(ax, 3)
     return figure
-
-
-def objects(run: Run, width: float = 2 * COLUMN, rows: int = 1, most: int = 8) -> Any:
-    """The best objects through the steps, the best of each on top, with step and reward.
-
-    Arguments:
-        run: a folder or a `Record`; a `Result` has no pictures of its steps.
-        width: of the figure in inches.
-        rows: objects of each step.
-        most: steps, evenly among those that were pictured.
-
-    Raises:
-        InputError: if no step was pictured, or fewer than one row or step is asked for.
-    """
-    if rows < 1 or most < 1:
-        raise InputError(f"rows={rows}, most={most}: give at least one of each.")
-    record = opened(run)
-    files = sorted((int(f.stem), f) for f in (record.path / "steps").glob("*.png") if f.stem.isdecimal())
-    if not files or record.path.name == "":
-        raise InputError("There are no pictures of steps: give the folder of a run whose objects are images.")
-    count = min(len(files), most)
-    files = [files[round(i * (len(files) - 1) / max(count - 1, 1))] for i in range(count)]
-    columns = [(step, *found) for step, file in files if (found := _pictures(file))[0]]
-    rows = min(rows, max(len(images) for _, images, _ in columns))
-    shape = columns[0][1][0].height / columns[0][1][0].width
-    each = width / count
-    with canvas(width, rows * each * shape + 0.14 * rows + 0.2) as figure:
-        every = figure.subplots(rows, count, squeeze=False)
-        for ax in every.flat:
-            ax.axis("off")
-        for k, (step, images, rewards) in enumerate(columns):
-            for i, image in enumerate(images[:rows]):
-                ax = every[i, k]
-                ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-                told = shown(number(rewards[i])) if i < len(rewards) else ""
-                head = ("prior" if step == 0 else f"step {step:,}") if i == 0 else ""
-                ax.set_title("\n".join(filter(None, (head, told))), loc="center", fontsize=6.5, pad=2)
-    return figure
-
-
-def _pictures(file: Path) -> tuple[list[Image.Image], list[float]]:
-    """The pictures of a step and their rewards."""
-    sheet = read_sheet(file)
-    if sheet is None:
-        return [], []
-    return [tile for tile in sheet.tiles if isinstance(tile, Image.Image)], sheet.rewards
 
 
 def budget(run: Run, width: float = COLUMN, height: float | None = None) -> Any:
@@ -202,13 +151,9 @@ def budget(run: Run, width: float = COLUMN, height: float | None = None) -> Any:
                 ax.barh(i, part, height=0.5, color=ACCENT, linewidth=0)
             of = f" of {shown(limit)}" if limit > 0 else ", no limit"
             ax.text(1.03, i, f"{shown(spent[name])}{of}", va="center", fontsize=6.5)
-        ax.set_yticks(range(len(names)), [words[name] for name in names])
-        ax.invert_yaxis()
+        listed(ax, [words[name] for name in names])
         ax.set_xlim(0, 1.6)
         ax.set_xticks([])
-        ax.tick_params(length=0)
-        for side in ax.spines.values():
-            side.set_visible(False)
     return figure
 
 
@@ -216,4 +161,4 @@ def _alarm(ax: Any, record: Record) -> None:
     """A line where an alarm rang."""
     rung: Sequence[float] = [s for s, v in zip(record.steps, record.column("alarm"), strict=True) if v >= 1]
     if rung:
-        ax.axvline(rung[0], color="#D55E00", linewidth=1.0, linestyle=(0, (2, 1)), label="alarm")
+        ax.axvline(rung[0], color=WARN, linewidth=1.0, linestyle=(0, (2, 1)), label="alarm")
