@@ -167,7 +167,7 @@ def test_few_honest_samples_are_warned_of():
         assert sum(r.warns for r in told) / len(told) < most
     far = own.samples[:1]
     far.z = 3 * far.z
-    assert readings(far, Reference.of(ours, 16))[0].warns
+    assert all(r.warns for r in readings(far, Reference.of(ours, 16))[:2])
 
 
 def test_a_judge_that_cannot_be_read_of_the_winner_is_said():

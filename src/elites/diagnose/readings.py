@@ -80,7 +80,7 @@ def readings(
 
     The best of a search was chosen, so that small quantiles do not surprise. A reading warns where fewer than one
     prior sample in a hundred, itself among them, looks so unreal; beside fewer than 99 of them, where it is as far
-    beyond the worst of them as that one is from their median.
+    beyond the worst of them as that one is from their median; the whiteness, which is a p-value, below 0.01.
 
     Arguments:
         winners: best first, such as those of a result or of `Folder(path).best`.
@@ -106,8 +106,9 @@ def read(winners: Samples, reference: Reference, asked: list[Respect]) -> Iterat
         says = "its noise has a more typical norm than that of {} of prior samples"
         yield _reading("typicality", float(shell), far, says)
         (white,) = whiteness(best.z)
-        at = _place(white, whiteness(prior.z), higher=True)
-        yield _reading("whiteness", float(white), at, "its noise is whiter than that of {} of prior samples")
+        share = _place(white, whiteness(prior.z), higher=True)[0]
+        says = "its noise is whiter than that of {} of prior samples"
+        yield _reading("whiteness", float(white), (share, float(white) < WARN), says)  # a p-value has its own law
     objects = reference.target.decode(best.x.to(reference.target.prior.start(prior.x[:1])))
     for r in asked:
         with torch.no_grad():
