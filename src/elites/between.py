@@ -27,7 +27,7 @@ class Pauser(Protocol):
     """A subscriber that may let the run wait, such as a page that a person watches."""
 
     def pauses(self) -> bool:
-        """Asked after each event and while the run waits: whether it is to wait."""
+        """Asked after each event and while the run waits, after `ends` of all: whether it is to wait."""
 
 
 @runtime_checkable

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,9 @@ from .quantiles import quantile
 from .reference import LOSS, MOVEMENT, WIDEST, Reference
 from .typicality import whiteness
 from .watch import one
+
+if TYPE_CHECKING:
+    from ..target import Target
 
 __all__ = ["Respect", "readings", "respects"]
 
@@ -115,12 +119,12 @@ def read(winners: Samples, reference: Reference, asked: list[Respect]) -> Iterat
             value = one(r.name, r.function, objects)
         yield _reading(r.name, value, _place(value, r.values, higher=r.higher), r.says)
     own, ids = reference.target, [(int(s), int(c)) for s, c in best.keys]
-    if reference.movement is not None and best.z is not None:
-        value = float(MOVEMENT(own, best.z, Stream(0), ids)[0])
+    if reference.movement is not None and (z := best.z) is not None:
+        value = _alone(own, lambda it: MOVEMENT(it, z, Stream(0), ids))
         at = _place(value, reference.movement, higher=False)
         yield _reading("movement", value, at, "its clean guess moves less at the end than that of {} of prior samples")
     if reference.loss is not None:
-        value = float(LOSS(own, best.x, Stream(0), ids)[0])
+        value = _alone(own, lambda it: LOSS(it, best.x, Stream(0), ids))
         at = _place(value, reference.loss, higher=False)
         yield _reading("loss", value, at, "the network denoises it better than {} of prior samples")
     if reference.support is not None:
@@ -129,6 +133,16 @@ def read(winners: Samples, reference: Reference, asked: list[Respect]) -> Iterat
         says = "nearer to the subspace of prior samples than {} of them"
         yield _reading("support", value, _place(value, those, higher=False), says)
     yield from _diverse(winners[:FEW], prior)
+
+
+def _alone(target: Target, read: Callable[[Target], Tensor]) -> float:
+    """The number of one object, without rows that only fill a batch; with them, where a network takes no fewer."""
+    if target.batch > 1:
+        single = target.apart()
+        single.batch = 1
+        with suppress(Exception):
+            return float(read(single)[0])
+    return float(read(target)[0])
 
 
 def _diverse(winners: Samples, prior: Samples) -> Iterator[Reading]:

@@ -69,7 +69,7 @@ class Checkpoint:
         self._saved = -math.inf
         self._last: Event | None = None
         self._ahead = -math.inf  # where the last new best that was drawn lies, in twentieths of a decade
-        self._waits = False
+        self._waits, self._asked = False, ""
 
     @contextmanager
     def around(self, setup: Setup) -> Iterator[None]:
@@ -98,11 +98,12 @@ class Checkpoint:
 
     def ends(self) -> str:
         """Why the run is to end: a person has asked it to stop, which is a Ctrl-C from elsewhere."""
-        return "interrupted" if order(self.folder.path) == STOP else ""
+        self._asked = order(self.folder.path)
+        return "interrupted" if self._asked == STOP else ""
 
     def pauses(self) -> bool:
-        """Whether a person has asked the run to wait; it is saved before it does."""
-        waits = order(self.folder.path) == PAUSE
+        """Whether a person has asked the run to wait, as `ends` has found just before; it is saved before it does."""
+        waits = self._asked == PAUSE
         if waits and not self._waits and self._last is not None:
             self._save(self._last)
         self._waits = waits
