@@ -215,10 +215,12 @@ def test_ctrl_c_ends_the_page_with_a_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     opened = []
     monkeypatch.setattr("webbrowser.open", opened.append)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     watch(None, show=True)
     timer.join()
+    signal.signal(signal.SIGINT, before)
     out, told = capsys.readouterr()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/#[\w-]{20,}\n", out)
     assert opened == [out.strip()]
