@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,12 +134,6 @@ class Reference:
     def meter(self) -> Meter:
         """What they cost."""
         return self.target.meter
-
-    def objects(self) -> Iterator[Any]:
-        """Decoded objects, a decoder batch at a time."""
-        size = self.target.decode_batch
-        for i in range(0, len(self.samples), size):
-            yield self.target.decode(self.samples.x[i : i + size])
 
     def measured(self, f: Callable[[Any], Any], name: str = "evidence") -> Tensor:
         """A function of objects, `(n,)` float64 on the CPU; NaN for a batch on which it or the decoder fails.
