@@ -6,8 +6,9 @@ beginning and the end of each of its calls in a file of its own, so that nothing
 
     lost            evaluations that the ledger held when a driver died, and did not hold with the same reward later
     twice           evaluations begun although the ledger held them when their driver started
+    in flight       calls that a kill cut short, and made again: at most one for each worker that died
+    outlived        calls that ended after the kill of their driver and before the pipe to it closed, and made again
     unwritten       calls that ended just before a kill, when their answer was on its way to the ledger, and made again
-    in flight       calls that a kill cut short, or whose driver was dead when they ended, and made again
     bit-equal       runs whose samples, state, meter and failures are those of an undisturbed run in one process
 
     python -m benchmarks.kills --drivers 80 --workers 120
@@ -150,7 +151,7 @@ class Field:
         self.kills = ["drivers"] * drivers + ["workers"] * workers
         self.dice.shuffle(self.kills)
         self.token = secrets.token_hex(8)
-        self.figures: Counter[str] = Counter(lost=0, twice=0, unwritten=0, in_flight=0, errors=0)
+        self.figures: Counter[str] = Counter(lost=0, twice=0, in_flight=0, outlived=0, unwritten=0, errors=0)
 
     def fight(self) -> Counter[str]:
         """Spend all kills: the figures."""
@@ -215,13 +216,14 @@ class Field:
     def count(self, folder: Path, log: Path, seed: int, held: list[dict[Any, Any]]) -> None:
         """What the ledgers and the log of a run that has ended say."""
         begun = [Counter[str]() for _ in held]
-        ended, dead = Counter[str](), set[str]()
+        ended, outlived, dead = Counter[str](), 0, set[str]()
         for line in log.read_text().splitlines():
             life, what, name, _ = line.split()
             if what == "dead":
                 dead.add(life)
             begun[int(life)][name] += what == "begin"
-            ended[name] += what == "end" and life not in dead
+            ended[name] += what == "end"
+            outlived += what == "end" and life in dead
         total = Counter(name for name, _ in held[-1].values())
         for names, answered in zip(begun, held, strict=True):
             known = Counter(name for name, _ in answered.values())
@@ -232,7 +234,8 @@ class Field:
         self.figures["evaluations"] += total.total()
         self.figures["calls"] += calls
         self.figures["in_flight"] += calls - ended.total()
-        self.figures["unwritten"] += ended.total() - total.total()
+        self.figures["outlived"] += outlived
+        self.figures["unwritten"] += ended.total() - outlived - total.total()
         self.figures["runs"] += 1
         self.figures["bit_equal"] += same(folder, el.run(METHOD, build(), el.Budget(steps=self.steps), seed))
 
