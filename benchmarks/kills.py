@@ -1,8 +1,8 @@
 """Runs under fire: drivers and workers are killed at random moments; what is lost, and what is paid for twice?
 
-Each run searches with two worker processes and a reward that sleeps. Its driver is killed, its workers are killed, and
-a new driver goes on, until the run has ended; then comes another run, until all kills are spent. The reward notes the
-beginning and the end of each of its calls in a file of its own, so that nothing rests on what elites says of itself:
+Each run searches with two worker processes and a reward that sleeps. Its driver and its workers are killed, and a new
+driver goes on, until the run has ended; then comes another one, until all kills are spent. The reward notes each of
+its calls in a file of its own, so that nothing rests on what elites says of itself:
 
     lost            evaluations that the ledger held when a driver died, and did not hold with the same reward later
     twice           evaluations begun although the ledger held them when their driver started
@@ -230,14 +230,10 @@ class Field:
             self.figures["twice"] += sum(n for name, n in names.items() if known[name] >= total[name])
         for before, after in pairwise(held):
             self.figures["lost"] += sum(after.get(key) != value for key, value in before.items())
-        calls = sum(names.total() for names in begun)
-        self.figures["evaluations"] += total.total()
-        self.figures["calls"] += calls
-        self.figures["in_flight"] += calls - ended.total()
-        self.figures["outlived"] += outlived
-        self.figures["unwritten"] += ended.total() - outlived - total.total()
-        self.figures["runs"] += 1
-        self.figures["bit_equal"] += same(folder, el.run(METHOD, build(), el.Budget(steps=self.steps), seed))
+        calls, ends, held_now = sum(names.total() for names in begun), ended.total(), total.total()
+        found = {"evaluations": held_now, "calls": calls, "in_flight": calls - ends, "outlived": outlived}
+        equal = same(folder, el.run(METHOD, build(), el.Budget(steps=self.steps), seed))
+        self.figures.update(found | {"unwritten": ends - outlived - held_now, "runs": 1, "bit_equal": equal})
 
 
 def at_work(log: Path, life: int) -> list[int]:

@@ -178,3 +178,34 @@ def test_a_judge_that_cannot_be_read_of_the_winner_is_said():
     alarm = result.evidence[-1]
     assert float(result.best.x[0, 0]) > 2.5
     assert "the judge of the winner could not be read" in alarm.says
+
+
+def test_a_new_winner_is_decoded_and_measured_once_for_all(tmp_path):
+    alone, measured = [], []
+
+    def decode(x):
+        alone.append(len(x.unique(dim=0)) == 1)  # it fills the batch
+        return x
+
+    def judge(x):
+        measured.append(float(x[0, 0]))
+        return x[:, 0]
+
+    ours = el.Target(OneStep(lambda z: z, (3,), decoder=decode), lambda x: x[:, 0], decode_batch=8)
+    reference = Reference.of(ours, 16)
+    on = [Evidence(judge, reference=reference), el.Watch({"first": judge}), Checkpoint(tmp_path / "run")]
+    bests = []
+
+    class Count:
+        def __call__(self, event):
+            if event.result is None:
+                bests.append((float(event.best.x[0, 0]), sum(alone)))
+
+    alone.clear()
+    measured.clear()
+    el.run(el.RandomSearch(8), ours, el.Budget(steps=12), on=[*on, Count()])
+    values = [value for value, _ in bests]
+    changes = len(set(values))  # the best only rises
+    assert 1 < changes < len(values)
+    assert bests[-1][1] == changes
+    assert all(measured.count(x) == 2 for x in values if x < values[-1])  # by Evidence and by Watch

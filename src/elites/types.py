@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
@@ -229,6 +230,12 @@ class Event:
     row: dict[str, float]
     failures: list[Failure]
     result: Result | None = None
+
+    @cached_property
+    def winner(self) -> Any:
+        """The best sample so far as an object, a batch of one; it is decoded once for all subscribers."""
+        assert self.best is not None
+        return self.setup.target.decode(self.best.x[:1])
 
 
 @dataclass(frozen=True)

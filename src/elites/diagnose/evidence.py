@@ -12,6 +12,7 @@ import torch
 
 from ..types import Event, InputError, Reading, Result, Samples, Setup
 from .alarm import Spending, unlike
+from .latest import Latest
 from .readings import Respect, read, respects
 from .reference import LEAST, LOSS, Reference
 from .typicality import whiteness
@@ -86,8 +87,7 @@ class Evidence:
         self.honest: Samples | None = None
         self._trusted = ""  # its reward, and where that was seen
         self._least = 1.0  # p-value of the worst look
-        self._seen: tuple[Any, ...] = ()
-        self._values: dict[str, float] = {}
+        self._latest = Latest()
         self._respects: list[Respect] | None = None  # once the prior samples are drawn
 
     @contextmanager
@@ -126,10 +126,7 @@ class Evidence:
             return
         if self._respects is None:
             self._respects = self._draw(event)
-        key = (*best.keys[0].tolist(), "final" in event.row)
-        if key != self._seen:
-            self._seen, self._values = key, self._measured(event, best)
-        event.row.update(self._values)
+        event.row.update(self._latest.of(event, self._measured))
         level = self.spending.at(event.step)
         if self.reference is None:
             return
@@ -138,12 +135,11 @@ class Evidence:
         event.row["alarm"] = float(self.rang is not None)
 
     def _measured(self, event: Event, best: Samples) -> dict[str, float]:
-        objects = event.setup.target.decode(best.x[:1])
         with torch.no_grad():
-            found = {r.name: one(r.name, r.function, objects) for r in self._respects or ()}
+            found = {r.name: one(r.name, r.function, event.winner) for r in self._respects or ()}
         if best.z is not None:
             known = event.row.get("white")  # from `Typicality`
-            found["white"] = float(whiteness(best.z[:1])[0]) if known is None else known
+            found["white"] = float(whiteness(best.z)[0]) if known is None else known
         return found
 
     def _look(self, event: Event, best: Samples, reference: Reference, level: float) -> float:
@@ -174,10 +170,10 @@ class Evidence:
         many = max(event.meter.rewards, 1)
         found = []
         for r in self._respects or ():
-            value, values = float(r.scale(self._values[r.name])), r.scale(r.values)
+            value, values = float(r.scale(self._latest.values[r.name])), r.scale(r.values)
             found.append(unlike(value, values, top) if r.follows else many * unlike(value, values))
         if best.z is not None:
-            found.append(many * self._values["white"])
+            found.append(many * self._latest.values["white"])
         return min(1.0, len(found) * min(found)) if found else 1.0
 
     def _end(self, event: Event, result: Result) -> None:
@@ -198,7 +194,7 @@ class Evidence:
     def _alarm(self, reference: Reference) -> Reading:
         n = len(reference.samples)
         rate = f"beside {n} prior samples it rings by chance in at most {self.spending.rate:.0%} of honest runs"
-        if unread := [r.name for r in self._respects or () if math.isnan(self._values.get(r.name, math.nan))]:
+        if unread := [r.name for r in self._respects or () if math.isnan(self._latest.values.get(r.name, math.nan))]:
             rate = f"the {' and the '.join(unread)} of the winner could not be read; {rate}"
         if self.rang is None:
             return Reading("alarm", self._least, math.nan, f"no sign that the reward was hacked; {rate}")

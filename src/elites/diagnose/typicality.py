@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +22,8 @@ from scipy.fft import dct, dctn
 from scipy.special import betainc, betaincc, erfc, gammainc, gammaincc
 from torch import Tensor
 
-from ..types import Event, InputError, Setup
+from ..types import Event, InputError, Samples
+from .latest import Latest
 
 __all__ = ["Typicality", "whiteness"]
 
@@ -134,7 +133,6 @@ def _largest(z: Array) -> Array:
     return -np.expm1(z[0].size * np.log1p(-tail))
 
 
-@dataclass
 class Typicality:
     """Subscriber that adds to the history, beside |z|^2/d, the p-value `white` that the best noise is a prior draw.
 
@@ -142,15 +140,13 @@ class Typicality:
     values near 0 say that the reward was bought where the prior never goes. Methods without noise get no column.
     """
 
-    _setup: Setup | None = field(default=None, init=False, repr=False)
-    _seen: tuple[Any, ...] = field(default=(), init=False, repr=False)
-    _value: float = field(default=0.0, init=False, repr=False)
+    def __init__(self) -> None:
+        self._latest = Latest()
 
     def __call__(self, event: Event) -> None:
-        if event.best is None or not len(event.best) or event.best.z is None or event.result is not None:
-            return
-        key = tuple(event.best.keys[0].tolist())
-        if key != self._seen or event.setup is not self._setup:
-            self._value = float(whiteness(event.best.z[:1])[0])
-            self._seen, self._setup = key, event.setup
-        event.row["white"] = self._value
+        if event.result is None:
+            event.row.update(self._latest.of(event, _white))
+
+
+def _white(event: Event, best: Samples) -> dict[str, float]:
+    return {} if best.z is None else {"white": float(whiteness(best.z)[0])}

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ..types import Event, InputError, Setup
+from ..types import Event, InputError, Samples
+from .latest import Latest
 
 __all__ = ["Watch"]
 
@@ -30,9 +31,7 @@ class Watch:
     """
 
     columns: Mapping[str, Callable[[Any], Any]]
-    _setup: Setup | None = field(default=None, init=False, repr=False)  # kept, so that no other can have its id
-    _seen: tuple[Any, ...] = field(default=(), init=False, repr=False)
-    _values: dict[str, float] = field(default_factory=dict, init=False, repr=False)
+    _latest: Latest = field(default_factory=Latest, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.columns, Mapping):
@@ -41,15 +40,12 @@ class Watch:
             raise InputError(f"The run fills the column {taken[0]!r} itself: give what is watched another name.")
 
     def __call__(self, event: Event) -> None:
-        if event.best is None or not len(event.best) or event.result is not None:
-            return
-        key = (*event.best.keys[0].tolist(), "final" in event.row)
-        if key != self._seen or event.setup is not self._setup:
-            objects = event.setup.target.decode(event.best.x[:1])
-            with torch.no_grad():
-                self._values = {name: one(name, f, objects) for name, f in self.columns.items()}
-            self._seen, self._setup = key, event.setup
-        event.row.update(self._values)
+        if event.result is None:
+            event.row.update(self._latest.of(event, self._measured))
+
+    def _measured(self, event: Event, best: Samples) -> dict[str, float]:
+        with torch.no_grad():
+            return {name: one(name, f, event.winner) for name, f in self.columns.items()}
 
 
 def one(name: str, f: Callable[[Any], Any], objects: Any) -> float:

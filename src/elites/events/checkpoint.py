@@ -120,18 +120,18 @@ class Checkpoint:
         at = math.floor(20 * math.log10(step)) if step else -1
         if some is None or not (due(step) or at > self._ahead) or not len(top := some.top(SHOWN)):
             return
-        if due(step):
-            self._draw("steps", event, top)
+        objects = decoded(event.setup.target, top) if due(step) else []
+        if objects:
+            self._draw("steps", step, top, objects)
         new = best is not None and len(best) and torch.equal(best.keys[0].cpu(), top.keys[0].cpu())
         if new and at > self._ahead:
-            self._draw("lineage", event, top[:1])
+            self._draw("lineage", step, top[:1], objects[:1] or list(event.winner))
             self._ahead = at
 
-    def _draw(self, name: str, event: Event, samples: Samples) -> None:
-        drawings = drawn(decoded(event.setup.target, samples), self.draw)
+    def _draw(self, name: str, step: int, samples: Samples, objects: list[Any]) -> None:
+        drawings = drawn(objects, self.draw)
         check_there(self.folder.path)
-        stem = self.folder.path / name / f"{event.step:06d}"
-        write_sheet(stem, drawings, samples.reward.tolist(), samples.keys.tolist())
+        write_sheet(self.folder.path / name / f"{step:06d}", drawings, samples.reward.tolist(), samples.keys.tolist())
 
     def _finish(self, event: Event, result: Result) -> None:
         if self._last is not None:
