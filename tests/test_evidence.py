@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from test_alarm import FEW, along, target
 from test_cli import STUDY, elites
 
 import elites as el
-from elites.diagnose import Evidence, Reference, StopWhen, alarmed, readings
+from elites.diagnose import Evidence, Memorised, Reference, StopWhen, alarmed, readings
 from elites.events import Checkpoint, resume
 from elites.priors import OneStep
 from elites.search import Anywhere
@@ -209,3 +210,67 @@ def test_a_new_winner_is_decoded_and_measured_once_for_all(tmp_path):
     assert 1 < changes < len(values)
     assert bests[-1][1] == changes
     assert all(measured.count(x) == 2 for x in values if x < values[-1])  # by Evidence and by Watch
+
+
+def test_a_copy_of_the_data_is_read_as_one():
+    cloud = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
+    twice = el.DistanceToData(cloud[:200], cloud[200:], features=lambda x: 2 * x)
+    ours = el.Target(el.priors.mixture(torch.zeros(1, 4), 1.0), along)
+    reference = Reference.of(ours, 128, seed=3)
+    own = reference.samples
+
+    def read(x):
+        found = readings(replace(own[:1], x=x), reference, distance=twice)
+        return next(r for r in found if r.name == "memorised")
+
+    copy = read(cloud[17:18] + 1e-6)
+    assert copy.value == pytest.approx(1 / 201)
+    assert copy.warns
+    assert copy.quantile == 0
+    values = Memorised(cloud[:200], cloud[200:])(own.x)
+    for i in (0, 1, 2):
+        new = read(own.x[i : i + 1])
+        assert (new.value, new.warns) == (float(values[i]), False)
+        shares = [float(f(values, values[i]).double().mean()) for f in (torch.lt, torch.le)]  # p-values have ties
+        assert shares[0] <= new.quantile <= shares[1] < 1
+    assert "memorised" not in [r.name for r in readings(own[:1], reference, distance=lambda x: twice(x))]
+    alike = el.DistanceToData(cloud[:1].expand(5, 4), cloud[200:])
+    assert "memorised" not in [r.name for r in readings(own[:1], reference, distance=alike)]
+
+
+def test_a_copy_is_no_column_and_does_not_ring(tmp_path):
+    cloud = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    evidence = Evidence(distance=el.DistanceToData(cloud[:200], cloud[200:]), reference=16)
+    result = el.run(
+        el.RandomSearch(8), el.Target(el.priors.mixture(torch.zeros(1, 2), 1.0), along), FEW, on=[evidence]
+    )
+    assert "memorised" in [r.name for r in result.evidence]
+    assert "memorised" not in result.history[-1]
+    assert "distance" in result.history[-1]
+
+
+def sideways(x):
+    return x[:, 1]
+
+
+def test_prior_samples_that_another_reward_has_scored_are_refused_before_the_run(tmp_path):
+    prior = el.priors.mixture(torch.zeros(1, 2), 1.0)
+    ours, other = el.Target(prior, along), el.Target(prior, sideways)
+    Reference.of(other, 16).save(tmp_path / "scored")
+    Reference.of(other, 16, scored=False).save(tmp_path / "plain")
+    with pytest.raises(el.InputError, match=r"sideways. has scored, and this run has .along.: .* scored=False"):
+        Reference.load(ours, tmp_path / "scored")
+    with pytest.raises(el.InputError, match="has scored"):
+        el.run(HACK, ours, FEW, on=[Evidence(reference=Reference.load(other, tmp_path / "scored"))])
+    assert ours.meter.nfe == 0
+    el.run(HACK, ours, el.Budget(steps=1), on=[Evidence(reference=Reference.load(ours, tmp_path / "plain"))])
+
+
+@pytest.mark.parametrize("name", ["judge", "distance", "alarm"])
+def test_two_subscribers_do_not_share_a_column(name):
+    first = Evidence(reference=16) if name == "alarm" else el.Watch({name: along})
+    second = Evidence(reference=16) if name == "alarm" else Evidence(**{name: along}, reference=16)
+    ours = target()
+    with pytest.raises(el.InputError, match=f"Another subscriber fills the column '{name}': list one Evidence"):
+        el.run(HACK, ours, FEW, on=[first, second])
+    assert ours.meter.nfe == 4 * 16  # the probe

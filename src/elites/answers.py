@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["NoScore", "Scored", "Streaming", "digest", "gather", "readings"]
+__all__ = ["NoScore", "Scored", "Streaming", "digest", "gather", "name_of", "readings"]
 
 
 class NoScore(Exception):
@@ -157,3 +157,8 @@ def _part(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
+
+
+def name_of(f: object) -> str:
+    """The name of a function, or the repr of what has none."""
+    return getattr(f, "__qualname__", None) or repr(f)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .account import Account
+from .answers import name_of
 from .evaluation import rewards
 from .levels import trainable
 from .population import Asker, alone, drawn, scored
@@ -69,21 +70,21 @@ class Target:
             raise InputError(f"The reward is a {type(reward).__name__}: give a callable on a batch of objects.")
         if batch < 1 or (decode_batch is not None and decode_batch < 1):
             raise InputError(f"batch={batch}, decode_batch={decode_batch}: batch sizes start at 1.")
-        self.prior = prior
-        self.reward = reward
+        self.prior, self.reward, self.pool = prior, reward, pool
         self.walk: Walk = walk or Plain()
-        self.batch = batch
-        self.decode_batch = decode_batch or batch
-        self.on_error = on_error
-        self.pool = pool
-        self.account = Account()
-        self.gradients = False
-        self.walking = False
+        self.batch, self.decode_batch = batch, decode_batch or batch
+        self.on_error, self.account = on_error, Account()
+        self.gradients = self.walking = False
         self._asked = batch  # floats depend on it, so it is what a run is known by, also after a halving
 
     def __repr__(self) -> str:
-        name = getattr(self.reward, "__qualname__", None) or repr(self.reward)
-        return f"Target({self.prior!r}, {name}, walk={self.walk!r}, batch={self._asked}, on_error={self.on_error!r})"
+        what = f"{self.prior!r}, {self.scorer}, walk={self.walk!r}, batch={self._asked}"
+        return f"Target({what}, on_error={self.on_error!r})"
+
+    @property
+    def scorer(self) -> str:
+        """What its reward is called."""
+        return name_of(self.reward)
 
     def with_walk(self, walk: Walk) -> Target:
         """The same target, meter and failures, with another walk."""
@@ -282,8 +283,7 @@ class Target:
 
     def _each(self, size: str, n: int, call: Callable[[slice], T]) -> list[T]:
         """Call on consecutive slices of at most `self.<size>` rows; where memory runs out, halve them and go on."""
-        out: list[T] = []
-        done = 0
+        out, done = list[T](), 0
         while done < n:
             rows = slice(done, min(done + getattr(self, size), n))
             try:

@@ -177,8 +177,7 @@ class Workplace:
 
 def same(target: Target) -> str:
     """What the targets of the driver and of its workers have in common."""
-    name = getattr(target.reward, "__qualname__", None) or repr(target.reward)
-    return described((target.prior, name))
+    return described((target.prior, target.scorer))
 
 
 def _sent(entry: Entry, asked: Sequence[Entry] = ()) -> bytes | tuple[Any, ...]:

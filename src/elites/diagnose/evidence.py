@@ -58,7 +58,8 @@ class Evidence:
 
     Raises:
         InputError: if the rate is no share, or the reference no reference; when the run begins, if it is too small
-            or of another shape, or if the judge or the distance fails on all of it.
+            or of another shape, if another reward has scored it, if the judge or the distance fails on all of it, or
+            if another subscriber fills its columns.
     """
 
     def __init__(
@@ -98,6 +99,13 @@ class Evidence:
             self.given.check(setup.target)
         yield
 
+    def _refuse_a_second(self, event: Event) -> None:
+        given = {"judge": self.judge, "distance": self.distance, "alarm": self}
+        if taken := [name for name, f in given.items() if f is not None and name in event.row]:
+            raise InputError(
+                f"Another subscriber fills the column {taken[0]!r}: list one Evidence, and name what Watch has anew."
+            )
+
     def _draw(self, event: Event) -> list[Respect]:
         """Draw the prior samples, and measure them."""
         target = event.setup.target
@@ -125,6 +133,7 @@ class Evidence:
             self._end(event, event.result)
             return
         if self._respects is None:
+            self._refuse_a_second(event)
             self._respects = self._draw(event)
         event.row.update(self._latest.of(event, self._measured))
         level = self.spending.at(event.step)
@@ -134,9 +143,14 @@ class Evidence:
             event.row["alarm.p"] = self._look(event, best, self.reference, level)
         event.row["alarm"] = float(self.rang is not None)
 
+    @property
+    def _watched(self) -> list[Respect]:
+        """What is read at each step."""
+        return [r for r in self._respects or () if not r.law]
+
     def _measured(self, event: Event, best: Samples) -> dict[str, float]:
         with torch.no_grad():
-            found = {r.name: one(r.name, r.function, event.winner) for r in self._respects or ()}
+            found = {r.name: one(r.name, r.function, event.winner) for r in self._watched}
         if best.z is not None:
             known = event.row.get("white")  # from `Typicality`
             found["white"] = float(whiteness(best.z)[0]) if known is None else known
@@ -169,7 +183,7 @@ class Evidence:
         top = reference.best()
         many = max(event.meter.rewards, 1)
         found = []
-        for r in self._respects or ():
+        for r in self._watched:
             value, values = float(r.scale(self._latest.values[r.name])), r.scale(r.values)
             found.append(unlike(value, values, top) if r.follows else many * unlike(value, values))
         if best.z is not None:
@@ -194,7 +208,7 @@ class Evidence:
     def _alarm(self, reference: Reference) -> Reading:
         n = len(reference.samples)
         rate = f"beside {n} prior samples it rings by chance in at most {self.spending.rate:.0%} of honest runs"
-        if unread := [r.name for r in self._respects or () if math.isnan(self._latest.values.get(r.name, math.nan))]:
+        if unread := [r.name for r in self._watched if math.isnan(self._latest.values.get(r.name, math.nan))]:
             rate = f"the {' and the '.join(unread)} of the winner could not be read; {rate}"
         if self.rang is None:
             return Reading("alarm", self._least, math.nan, f"no sign that the reward was hacked; {rate}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -45,21 +46,33 @@ class DistanceToData:
     k: int = 1
     unit: float = field(default=0.0, init=False)
     _data: Tensor = field(init=False, repr=False)
+    _held: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check(self.data, self.held_out, self.k)
         object.__setattr__(self, "_data", _features(self.data, self.features))
-        unit = float(self._nearest(self.held_out).mean())
+        object.__setattr__(self, "_held", _features(self.held_out, self.features))
+        unit = float(self._nearest(self._held).mean())
         if not 0 < unit < float("inf"):
             raise InputError(f"Held-out data is at a distance of {unit:g} from the data: hold out other objects.")
         object.__setattr__(self, "unit", unit)
 
     def __call__(self, objects: Tensor) -> Tensor:
         """Distances `(n,)` float64 on the CPU, of objects `(n, ...)`; NaN for those that are not finite."""
-        return (self._nearest(objects) / self.unit).double()
+        return (self._nearest(_features(objects, self.features)) / self.unit).double()
 
-    def _nearest(self, objects: Tensor) -> Tensor:
-        return _nearest(_features(objects, self.features), self._data, self.k)[:, -1]
+    def _nearest(self, features: Tensor) -> Tensor:
+        return _nearest(features, self._data, self.k)[:, -1]
+
+    @cached_property
+    def memorised(self) -> Callable[[Tensor], Tensor]:
+        """P-values that objects are new, by `Memorised` on the same features.
+
+        Raises:
+            InputError: as `Memorised` does.
+        """
+        copied = Memorised(self._data, self._held)
+        return lambda objects: copied(_features(objects, self.features))
 
 
 @dataclass(frozen=True, eq=False)

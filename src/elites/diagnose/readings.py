@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..stream import Stream
-from ..types import Reading, Samples
+from ..types import InputError, Reading, Samples
 from .diversity import Diversity
+from .neighbours import DistanceToData
 from .quantiles import quantile
 from .reference import LOSS, MOVEMENT, WIDEST, Reference
 from .typicality import whiteness
@@ -39,6 +40,7 @@ class Respect:
         follows: whether it is to follow the reward, as a judge is.
         values: of prior samples `(n,)`.
         says: what a quantile means.
+        law: whether values are p-values, which warn by themselves; they are read at the end only.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Respect:
     follows: bool
     values: Tensor
     says: str
+    law: bool = False
 
     def scale(self, value: Tensor | float) -> Tensor:
         """On a scale where higher is more real, and prior samples are nearly normal."""
@@ -57,21 +60,24 @@ class Respect:
 def respects(
     reference: Reference | None, judge: Callable[[Any], Any] | None, distance: Callable[[Any], Any] | None
 ) -> list[Respect]:
-    """A judge and a distance with their values of prior samples, of which there may be none.
+    """A judge, a distance and whether objects are copies, with their values of prior samples, which may be none.
 
     Raises:
         InputError: if one of them fails on every prior sample, or does not return one number for each.
     """
+    copied = None
+    if isinstance(distance, DistanceToData):
+        with suppress(InputError):  # of data too few or too like one another to tell
+            copied = distance.memorised
     asked = (
-        ("judge", judge, True, True, "the judge likes it better than {} of prior samples"),
-        ("distance", distance, False, False, "nearer to the data than {} of prior samples"),
+        ("judge", judge, True, True, "the judge likes it better than {} of prior samples", False),
+        ("distance", distance, False, False, "nearer to the data than {} of prior samples", False),
+        ("memorised", copied, True, False, "less like a copy of the data than {} of prior samples", True),
     )
-    none = torch.empty(0, dtype=torch.float64)
-    return [
-        Respect(name, f, up, on, none if reference is None else reference.measured(f, name), says)
-        for name, f, up, on, says in asked
-        if f is not None
-    ]
+    values = dict.fromkeys((name for name, *_ in asked), torch.empty(0, dtype=torch.float64))
+    if reference is not None:
+        values |= reference.measured({name: f for name, f, *_ in asked if f is not None})
+    return [Respect(n, f, up, on, values[n], says, law) for n, f, up, on, says, law in asked if f is not None]
 
 
 def readings(
@@ -84,7 +90,7 @@ def readings(
 
     The best of a search was chosen, so that small quantiles do not surprise. A reading warns where fewer than one
     prior sample in a hundred, itself among them, looks so unreal; beside fewer than 99 of them, where it is as far
-    beyond the worst of them as that one is from their median; the whiteness, which is a p-value, below 0.01.
+    beyond the worst of them as that one is from their median; the p-values, `whiteness` and `memorised`, up to 0.01.
 
     Arguments:
         winners: best first, such as those of a result or of `Folder(path).best`.
@@ -93,8 +99,9 @@ def readings(
         distance: such as `DistanceToData`; lower is more real.
 
     Returns:
-        `typicality` (|z|^2 / d) and `whiteness` of the noise, `judge`, `distance`, `movement` (`TrajectoryVariance`),
-        `loss` (`DenoisingLoss`), `support` (`Subspace`) and `diversity` of the best eight, as far as they can be had.
+        `typicality` (|z|^2 / d) and `whiteness` of the noise, `judge`, `distance`, `memorised` (`Memorised`, with a
+        `DistanceToData`), `movement` (`TrajectoryVariance`), `loss` (`DenoisingLoss`), `support` (`Subspace`) and
+        `diversity` of the best eight, as far as they can be had.
     """
     return list(read(winners, reference, respects(reference, judge, distance)))
 
@@ -110,14 +117,13 @@ def read(winners: Samples, reference: Reference, asked: list[Respect]) -> Iterat
         says = "its noise has a more typical norm than that of {} of prior samples"
         yield _reading("typicality", float(shell), far, says)
         (white,) = whiteness(best.z)
-        share = _place(white, whiteness(prior.z), higher=True)[0]
-        says = "its noise is whiter than that of {} of prior samples"
-        yield _reading("whiteness", float(white), (share, float(white) < WARN), says)  # a p-value has its own law
+        at = _place(white, whiteness(prior.z), higher=True, law=True)
+        yield _reading("whiteness", float(white), at, "its noise is whiter than that of {} of prior samples")
     objects = reference.target.decode(best.x.to(reference.target.prior.start(prior.x[:1])))
     for r in asked:
         with torch.no_grad():
             value = one(r.name, r.function, objects)
-        yield _reading(r.name, value, _place(value, r.values, higher=r.higher), r.says)
+        yield _reading(r.name, value, _place(value, r.values, higher=r.higher, law=r.law), r.says)
     own, ids = reference.target, [(int(s), int(c)) for s, c in best.keys]
     if reference.movement is not None and (z := best.z) is not None:
         value = _alone(own, lambda it: MOVEMENT(it, z, Stream(0), ids))
@@ -158,8 +164,10 @@ def _diverse(winners: Samples, prior: Samples) -> Iterator[Reading]:
         yield _reading("diversity", value, (at, False), says)
 
 
-def _place(value: Tensor | float, prior: Tensor, higher: bool) -> tuple[float, bool]:
+def _place(value: Tensor | float, prior: Tensor, higher: bool, law: bool = False) -> tuple[float, bool]:
     """The quantile of one number, and whether it warns; NaN beside prior samples of which no number is finite."""
+    if law:
+        return float(quantile(value, prior, higher)[0]), float(value) <= WARN
     prior = prior[prior.isfinite()].double()
     if not len(prior):
         return math.nan, False

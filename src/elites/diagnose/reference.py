@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..account import described
 from ..stream import Purpose, Stream
 from ..types import InputError, Meter, Samples, ranked
 from .density import DenoisingLoss
@@ -39,12 +40,14 @@ class Reference:
         samples: their latents, noise, keys and rewards; NaN rewards if they were not scored.
         movement: `TrajectoryVariance` of each; `None` where a walk makes fewer than two guesses.
         loss: `DenoisingLoss` of each; `None` where the prior is not Gaussian.
+        reward: the name of the one that scored them; empty if none did.
     """
 
     target: Target
     samples: Samples
     movement: Tensor | None = None
     loss: Tensor | None = None
+    reward: str = ""
 
     @staticmethod
     def of(target: Target, n: int = 128, seed: int = 0, *, scored: bool = True) -> Reference:
@@ -73,21 +76,24 @@ class Reference:
         loss = None
         with suppress(InputError, TypeError):
             loss = LOSS(own, x, stream, ids)
-        return Reference(own, Samples(x=x.cpu(), reward=reward, keys=keys, z=z.cpu()), movement, loss)
+        samples = Samples(x=x.cpu(), reward=reward, keys=keys, z=z.cpu())
+        return Reference(own, samples, movement, loss, described(target.scorer) if scored else "")
 
     @staticmethod
     def load(target: Target, path: str | Path) -> Reference:
         """What `save` wrote.
 
         Raises:
-            InputError: if there is none, or it is of a prior of another shape.
+            InputError: if there is none, it is of a prior of another shape, or another reward scored it.
         """
         try:
             kept = load_file(path)
+            with safe_open(path, "pt") as file:
+                reward = (file.metadata() or {}).get("reward", "")
             samples = Samples(x=kept["x"], reward=kept["reward"], keys=kept["keys"], z=kept["z"])
         except (OSError, SafetensorError, KeyError) as error:
             raise InputError(f"{path} holds no prior samples ({error}): write them with Reference.save.") from None
-        found = Reference(target.apart(), samples, kept.get("movement"), kept.get("loss"))
+        found = Reference(target.apart(), samples, kept.get("movement"), kept.get("loss"), reward)
         found.check(target, str(path))
         return found
 
@@ -102,12 +108,13 @@ class Reference:
         kept = {"x": s.x, "reward": s.reward, "keys": s.keys, "z": s.z, "movement": self.movement, "loss": self.loss}
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            save_file({name: v.contiguous() for name, v in kept.items() if v is not None}, path)
+            tensors = {name: v.contiguous() for name, v in kept.items() if v is not None}
+            save_file(tensors, path, {"reward": self.reward})
         except (OSError, SafetensorError) as error:
             raise InputError(f"Cannot write {path} ({error}): choose another file.") from None
 
     def check(self, target: Target, name: str = "The reference") -> None:
-        """Refuse a target whose noise has another shape.
+        """Refuse a target whose noise has another shape, or whose reward has another name than the one that scored.
 
         Raises:
             InputError: that says so.
@@ -115,6 +122,11 @@ class Reference:
         z, want = self.samples.z, tuple(target.prior.shape)
         if z is not None and tuple(z.shape[1:]) != want:
             raise InputError(f"{name} holds prior samples of shape {tuple(z.shape[1:])}: this prior needs {want}.")
+        if self.reward and self.reward != (now := described(target.scorer)):
+            raise InputError(
+                f"{name} holds prior samples that {self.reward} has scored, and this run has {now}: draw others with "
+                "Reference.of, with scored=False to use them for several rewards."
+            )
 
     @cached_property
     def support(self) -> tuple[Subspace, Tensor] | None:
@@ -135,30 +147,32 @@ class Reference:
         """What they cost."""
         return self.target.meter
 
-    def measured(self, f: Callable[[Any], Any], name: str = "evidence") -> Tensor:
-        """A function of objects, `(n,)` float64 on the CPU; NaN for a batch on which it or the decoder fails.
-
-        Arguments:
-            name: what errors call it.
+    def measured(self, functions: Mapping[str, Callable[[Any], Any]]) -> dict[str, Tensor]:
+        """Functions of objects, `(n,)` float64 on the CPU each; NaN for a batch on which it or the decoder fails.
 
         Raises:
-            InputError: if it has a finite number for none, or does not return one number for each object.
+            InputError: if one has a finite number for none, or does not return one number for each object.
         """
-        parts, why = [], "no number of it is finite"
-        for x in self.samples.x.split(self.target.decode_batch):
-            try:
-                with torch.no_grad():
-                    value = torch.as_tensor(f(self.target.decode(x))).detach().double().cpu().reshape(-1)
-            except Exception as error:  # a user's code may raise anything
-                why, value = f"{type(error).__name__}: {error}", torch.full((len(x),), torch.nan).double()
-            if len(value) != len(x):
-                raise InputError(f"{name} returns {len(value)} numbers for {len(x)} objects: return one for each.")
-            parts.append(value)
-        values = torch.cat(parts)
-        if not bool(values.isfinite().any()):
-            raise InputError(
-                f"{name} fails on all {len(values)} prior samples ({why}): mend it before the run begins."
-            )
+        parts: dict[str, list[Tensor]] = {name: [] for name in functions}
+        why = dict.fromkeys(functions, "no number of it is finite")
+        for x in self.samples.x.split(self.target.decode_batch) if functions else ():
+            objects = None
+            for name, f in functions.items():
+                try:
+                    with torch.no_grad():
+                        objects = self.target.decode(x) if objects is None else objects
+                        value = torch.as_tensor(f(objects)).detach().double().cpu().reshape(-1)
+                except Exception as error:  # a user's code may raise anything
+                    why[name], value = f"{type(error).__name__}: {error}", torch.full((len(x),), torch.nan).double()
+                if len(value) != len(x):
+                    raise InputError(f"{name} returns {len(value)} numbers for {len(x)} objects: return one for each.")
+                parts[name].append(value)
+        values = {name: torch.cat(each) for name, each in parts.items()}
+        for name, each in values.items():
+            if not bool(each.isfinite().any()):
+                raise InputError(
+                    f"{name} fails on all {len(each)} prior samples ({why[name]}): mend it before the run begins."
+                )
         return values
 
     def best(self) -> Tensor:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from ..answers import gather
+from ..answers import gather, name_of
 from ..types import InputError
 
 __all__ = ["PerSample", "dress", "goes_by_its_name", "is_async", "per_sample"]
@@ -70,11 +70,6 @@ def per_sample(f: Callable[[Any], Any]) -> PerSample:
         InputError: if the function is async; `concurrent` is for those.
     """
     return PerSample(f)
-
-
-def name_of(f: Any) -> str:
-    """The name of a function, or the repr of what has none."""
-    return getattr(f, "__qualname__", None) or repr(f)
 
 
 def is_async(f: Any) -> bool:

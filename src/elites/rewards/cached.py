@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..answers import NoScore, Scored, Streaming, digest, gather, readings
+from ..answers import NoScore, Scored, Streaming, digest, gather, name_of, readings
 from ..ledger import read
 from ..types import InputError, Reward
 from .asking import ask, take
-from .basic import name_of
 
 __all__ = ["cached"]
 

@@ -15,10 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..answers import Scored
+from ..answers import Scored, name_of
 from ..types import InputError, Reward
 from .asking import ask, ask_all, collected, rows, scored, take
-from .basic import name_of
 from .scales import Standard
 from .together import Each, Found, stream
 

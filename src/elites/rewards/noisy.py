@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..answers import Scored
+from ..answers import Scored, name_of
 from ..types import InputError, Reward
 from .asking import Answer, ask, ask_all, ask_each, collected, nan_at, rows, scored, take
-from .basic import name_of
 from .combine import Scale, fitted
 from .scales import Rank
 from .together import Each, Found, stream, told

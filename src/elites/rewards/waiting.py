@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from ..answers import gather
+from ..answers import gather, name_of
 from ..types import InputError
-from .basic import dress, goes_by_its_name, is_async, name_of
+from .basic import dress, goes_by_its_name, is_async
 
 __all__ = ["Concurrent", "awaited", "concurrent"]
 

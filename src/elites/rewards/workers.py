@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..answers import NoScore, Scored, gather
+from ..answers import NoScore, Scored, gather, name_of
 from ..parallel.crew import Crew
 from ..parallel.dispatch import Failed, spread
 from ..parallel.pools import Pool
 from ..types import InputError
-from .basic import is_async, name_of
+from .basic import is_async
 from .held import Held
 
 __all__ = ["Spread"]
