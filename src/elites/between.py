@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from .run import Start
 
-__all__ = ["Ender", "Heir", "Pauser", "between", "inherit"]
+__all__ = ["Ender", "Heir", "Pauser", "asked", "between", "inherit"]
 
 WAIT = 0.2  # seconds between two questions of a run that waits
 
@@ -45,14 +45,19 @@ def inherit(on: Sequence[object], start: Start) -> None:
             subscriber.inherits(start)
 
 
-def between(on: Sequence[object], stop: Callable[[], bool] | None) -> tuple[str, float]:
+def asked(on: Sequence[object]) -> tuple[list[Ender], list[Pauser]]:
+    """The subscribers that `between` is to ask: looked up once, as it is slow."""
+    return [s for s in on if isinstance(s, Ender)], [s for s in on if isinstance(s, Pauser)]
+
+
+def between(enders: Sequence[Ender], pausers: Sequence[Pauser], stop: Callable[[], bool] | None) -> tuple[str, float]:
     """Why a run is to end, empty to go on, and the seconds that it has waited before that was known."""
     began: float | None = None
     while True:
-        why = next((why for s in on if isinstance(s, Ender) and (why := s.ends())), "")
+        why = next((why for s in enders if (why := s.ends())), "")
         if stop is not None and stop():
             why = "interrupted"
-        if why or not any(isinstance(s, Pauser) and s.pauses() for s in on):
+        if why or not any(s.pauses() for s in pausers):
             return why, 0.0 if began is None else time.monotonic() - began
         began = time.monotonic() if began is None else began
         time.sleep(WAIT)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from .account import described
-from .between import between, inherit
+from .between import asked, between, inherit
 from .probe import Probe, check_slope
 from .stream import Id, Stream
 from .target import Target
@@ -231,6 +231,7 @@ def _run(
             subscriber(now)
 
     inherit(on, begin)
+    enders, pausers = asked(on)
     reserve = final.cost(target) if final else Meter()
     loop = iterate(method, target, budget, seed, probe=probe, reserve=reserve, start=begin)
     stopped, waited = "", None
@@ -241,7 +242,7 @@ def _run(
             stopped = end.value
             break
         tell(event)
-        stopped, waited = between(on, stop)
+        stopped, waited = between(enders, pausers, stop)
     best = event.best
     fits = final and not replace(budget, steps=None).lacks(event.meter, final.cost(target), 0)
     if final and fits and best is not None and len(best) and stopped != "interrupted":

@@ -126,11 +126,11 @@ def read(winners: Samples, reference: Reference, asked: list[Respect]) -> Iterat
         yield _reading(r.name, value, _place(value, r.values, higher=r.higher, law=r.law), r.says)
     own, ids = reference.target, [(int(s), int(c)) for s, c in best.keys]
     if reference.movement is not None and (z := best.z) is not None:
-        value = _alone(own, lambda it: MOVEMENT(it, z, Stream(0), ids))
+        value = _alone(own, lambda it: MOVEMENT(it, z, Stream(0), ids), 1)
         at = _place(value, reference.movement, higher=False)
         yield _reading("movement", value, at, "its clean guess moves less at the end than that of {} of prior samples")
     if reference.loss is not None:
-        value = _alone(own, lambda it: LOSS(it, best.x, Stream(0), ids))
+        value = _alone(own, lambda it: LOSS(it, best.x, Stream(0), ids), LOSS.draws)
         at = _place(value, reference.loss, higher=False)
         yield _reading("loss", value, at, "the network denoises it better than {} of prior samples")
     if reference.support is not None:
@@ -141,13 +141,13 @@ def read(winners: Samples, reference: Reference, asked: list[Respect]) -> Iterat
     yield from _diverse(winners[:FEW], prior)
 
 
-def _alone(target: Target, read: Callable[[Target], Tensor]) -> float:
+def _alone(target: Target, read: Callable[[Target], Tensor], rows: int) -> float:
     """The number of one object, without rows that only fill a batch; with them, where a network takes no fewer."""
-    if target.batch > 1:
-        single = target.apart()
-        single.batch = 1
+    if target.batch > rows:
+        smaller = target.apart()
+        smaller.batch = rows
         with suppress(Exception):
-            return float(read(single)[0])
+            return float(read(smaller)[0])
     return float(read(target)[0])
 
 
