@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -211,3 +212,34 @@ def test_a_reward_without_a_repr_resumes_as_another_instance(tmp_path):
     stop = lambda: next(count, None) is None
     el.run(METHOD, made(), el.Budget(steps=5), seed=5, on=[checkpoint], stop=stop)
     assert el.resume(tmp_path / "run", METHOD, made()).stopped.startswith("budget")
+
+
+def test_rows_are_written_between_saves_and_cut_where_the_state_is_older(tmp_path, monkeypatch):
+    monkeypatch.setattr("elites.events.checkpoint.OFTEN", 0)
+    folder = tmp_path / "run"
+
+    def dies(event):
+        if event.step == 6:
+            raise KeyError("as by a kill")
+
+    with pytest.raises(KeyError):
+        el.run(METHOD, target(), el.Budget(steps=9), seed=5, on=[el.Checkpoint(folder, seconds=60), dies])
+    assert [json.loads(line)["step"] for line in (folder / "history.jsonl").read_text().splitlines()] == list(range(7))
+    result, whole = el.resume(folder, METHOD, target()), el.run(METHOD, target(), el.Budget(steps=9), seed=5)
+    assert torch.equal(result.best.x, whole.best.x)
+    assert [row["max"] for row in result.history] == [row["max"] for row in whole.history]
+
+
+def test_a_save_syncs_what_was_written_before_it(tmp_path, monkeypatch):
+    synced = []
+    sync = os.fsync
+    monkeypatch.setattr("os.fsync", lambda fd: (synced.append(Path(f"/proc/self/fd/{fd}").resolve().name), sync(fd)))
+    folder = el.Folder.create(tmp_path / "run")
+    folder.begin(Setup(METHOD, target(), el.Budget(steps=1), 5), None)
+    synced.clear()
+    folder.append([{"step": 0}], [Failure(0, 1, "it is NaN")])
+    assert synced == []
+    folder.save(0, None, Meter(), None, [], [])
+    assert synced == ["history.jsonl", "failures.jsonl", ".state.safetensors.tmp"]
+    folder.save(0, None, Meter(), None, [], [])
+    assert synced[3:] == [".state.safetensors.tmp"]

@@ -36,6 +36,7 @@ from torch import Tensor
 
 from .account import described
 from .ledger import Ledger, StoreError, read
+from .lines import Lines
 from .lock import Lock, check_there
 from .packing import pack, unpack
 from .run import Start, versions
@@ -78,6 +79,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: Lock | None = None
+        self._history, self._failures = Lines(path / "history.jsonl"), Lines(path / "failures.jsonl")
 
     @classmethod
     def create(cls, path: str | Path) -> Folder:
@@ -196,9 +198,7 @@ class Folder:
         failures: Iterable[Failure],
     ) -> None:
         """Append rows and failures, then replace the state; what was appended past the state is cut off on resume."""
-        check_there(self.path)
-        self._append("history.jsonl", rows)
-        self._append("failures.jsonl", (asdict(f) for f in failures))
+        self.append(rows, failures, sync=True)
         tensors: dict[str, Tensor] = {}
         values = {
             "of": self._identity(),
@@ -206,9 +206,15 @@ class Folder:
             "meter": asdict(meter),
             "state": pack(state, "state", tensors),
             "best": pack(best, "best", tensors),
-            "sizes": [self._size("history.jsonl"), self._size("failures.jsonl")],
+            "sizes": [self._history.size, self._failures.size],
         }
         write(self.path / "state.safetensors", save(_apart(tensors), {"elites": json.dumps(values)}))
+
+    def append(self, rows: Iterable[dict[str, float]], failures: Iterable[Failure], *, sync: bool = False) -> None:
+        """Append rows and failures; without `sync`, a machine that loses power may lose them before the next save."""
+        check_there(self.path)
+        self._history.append(rows, sync=sync)
+        self._failures.append((asdict(f) for f in failures), sync=sync)
 
     def load(self, like: Any) -> Start:
         """Where the run stood, for a first state `like`.
@@ -218,8 +224,8 @@ class Folder:
         """
         file = self.path / "state.safetensors"
         if not file.exists():  # killed before the first save
-            for name in ("history.jsonl", "failures.jsonl"):
-                self._rows(name, 0)
+            self._history.read(0)
+            self._failures.read(0)
             return Start()
         try:
             with safe_open(file, "pt") as f:
@@ -232,8 +238,8 @@ class Folder:
             best = unpack(values["best"], samples, tensors)
             sizes = values["sizes"]
             start = Start(state, values["step"], Meter(**values["meter"]), best)
-            start.history = self._rows("history.jsonl", sizes[0])
-            start.failures = [Failure(**row) for row in self._rows("failures.jsonl", sizes[1])]
+            start.history = self._history.read(sizes[0])
+            start.failures = [Failure(**row) for row in self._failures.read(sizes[1])]
         except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise InputError(
                 f"{file} is damaged or belongs to another run ({type(error).__name__}): restore it from a "
@@ -256,37 +262,11 @@ class Folder:
 
     def history(self) -> list[dict[str, float]]:
         """All rows written, also those after the last state."""
-        return self._rows("history.jsonl", None)
+        return self._history.read()
 
     def failures(self) -> list[dict[str, Any]]:
         """All failures written."""
-        return self._rows("failures.jsonl", None)
-
-    def _size(self, name: str) -> int:
-        file = self.path / name
-        return file.stat().st_size if file.exists() else 0
-
-    def _append(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        if not lines:
-            return
-        try:
-            with (self.path / name).open("a") as f:
-                f.write(lines)
-                f.flush()
-                os.fsync(f.fileno())
-        except OSError as error:
-            raise StoreError(f"Cannot write {self.path / name}: {error.strerror}; free space and resume.") from error
-
-    def _rows(self, name: str, size: int | None) -> list[Any]:
-        """The rows of the first `size` bytes, the file cut to them; all whole rows without."""
-        file = self.path / name
-        if not file.exists():
-            return []
-        if size is not None and file.stat().st_size > size:
-            os.truncate(file, size)
-        text = file.read_text()
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]  # a torn last line is cut
+        return self._failures.read()
 
 
 def _described(thing: object) -> str:

@@ -13,12 +13,11 @@ them, min(1, m times the least) is a p-value of the whole, conservative by Bonfe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.fft import dct, dctn
+from scipy.fft import dct
 from scipy.special import betainc, betaincc, erfc, gammainc, gammaincc
 from torch import Tensor
 
@@ -66,48 +65,78 @@ def whiteness(z: Tensor) -> Tensor:
     space = min(z.ndim - 1, 2)
     noise = z.detach().to("cpu", torch.float64).reshape(len(z), -1, *(1, 1)[space:], *z.shape[-space:]).numpy()
     with np.errstate(all="ignore"):  # noise that is not finite, or nothing but zeros
-        whole, wave = np.square(noise).sum((1, 2, 3)), dctn(noise, axes=(2, 3), norm="ortho")
-        parts = [_bands(np.square(dct(wave, axis=1, norm="ortho"))), *_pairs(noise)]
-        one, other, dimensions = (np.concatenate([part[i] for part in parts], 1) for i in range(3))
+        whole, wave = np.square(noise).sum((1, 2, 3)), _waves(_waves(noise, 3), 2)
+        share, dimensions = _shares(noise, np.square(_waves(wave, 1)))
         laws = np.stack([_norm(whole, noise[0].size), _largest(noise), _largest(wave)], 1)
-        p = np.concatenate([laws, _share(one / (one + other), dimensions)], 1)
+        p = np.concatenate([laws, _share(share, dimensions)], 1)
     least = np.minimum(p.shape[1] * p.min(1), 1)
     return torch.from_numpy(np.where(np.isfinite(whole) & (whole > 0), least, 0.0))
 
 
+SHORT = 256  # longest axis that a matrix transforms
 Array = np.ndarray
-Part = tuple[Array, Array, Array]  # energies (n, m) in m subspaces and in others, and the dimensions (2, m) of both
 
 
-def _pairs(z: Array) -> Iterator[Part]:
-    """Orthonormal sums of z_i and z_(i + lag) against differences, in disjoint pairs, of z `(n, c, h, w)`."""
-    for axis in (1, 2, 3):
-        size = z.shape[axis]
-        for lag in sorted({1, size // 2}) if size >= 4 else ():
-            even = np.moveaxis(z, axis, -1)[..., : size // (2 * lag) * 2 * lag]
-            blocks = even.reshape(*even.shape[:-1], -1, 2, lag)
-            a, b = blocks[..., 0, :], blocks[..., 1, :]
-            one, other = (np.square(half).reshape(len(z), -1).sum(1, keepdims=True) / 2 for half in (a + b, a - b))
-            yield one, other, np.full((2, 1), a[0].size, dtype=float)
+def _waves(z: Array, axis: int) -> Array:
+    """Orthonormal DCT along one axis of z `(n, c, h, w)`; of a short one by its matrix, which takes less time."""
+    size = z.shape[axis]
+    if size == 1:
+        return z
+    if size > SHORT:
+        return np.asarray(dct(z, axis=axis, norm="ortho"))
+    if axis == 3:
+        return np.asarray(z @ _basis(size).T)
+    return (_basis(size) @ z.reshape(*z.shape[:axis], size, -1)).reshape(z.shape)
 
 
-def _bands(energy: Array) -> Part:
-    """Each octave against the rest, of squared coefficients `(n, c, h, w)`."""
-    (channel, row, column), inside, dimensions = _octaves(*energy.shape[1:])
-    cells = channel.T @ (row.T @ (energy @ column)).reshape(len(energy), energy.shape[1], -1)
-    cells = cells.reshape(len(energy), -1)
-    return cells @ inside, cells @ (1 - inside), dimensions
+@lru_cache(maxsize=64)
+def _basis(size: int) -> Array:
+    """Frequency x place."""
+    return np.asarray(dct(np.eye(size), axis=0, norm="ortho"))
+
+
+def _shares(z: Array, energy: Array) -> tuple[Array, Array]:
+    """The share of the energy in each subspace `(n, m)`, and the dimensions `(2, m)` of it and of the rest.
+
+    Octaves are against all others, of squared coefficients of z `(n, c, h, w)`; of pairs of its coordinates it is sums
+    against differences.
+    """
+    (channel, row, column), inside, dimensions = _octaves(*z.shape[1:])
+    cells = (channel.T @ (row.T @ (energy @ column)).reshape(len(z), z.shape[1], -1)).reshape(len(z), -1)
+    ones, others = [cells @ inside], [cells @ (1 - inside)]
+    for first, second in _pairs(*z.shape[1:]):
+        ones.append(np.square(z[first] + z[second]).sum((1, 2, 3))[:, None])
+        others.append(np.square(z[first] - z[second]).sum((1, 2, 3))[:, None])
+    one = np.concatenate(ones, 1)
+    return one / (one + np.concatenate(others, 1)), dimensions
+
+
+Place = tuple[slice, ...]
+
+
+@lru_cache(maxsize=64)
+def _pairs(c: int, h: int, w: int) -> list[tuple[Place, Place]]:
+    """Where the coordinates of disjoint pairs are, in z `(n, c, h, w)`: neighbours along each axis, and its halves."""
+    places = []
+    for axis, size in enumerate((c, h, w), 1):
+        half, ahead = size // 2, (slice(None),) * axis
+        if half >= 2:
+            places.append(((*ahead, slice(0, 2 * half, 2)), (*ahead, slice(1, 2 * half, 2))))
+            places.append(((*ahead, slice(half)), (*ahead, slice(half, 2 * half))))
+    return places
 
 
 @lru_cache(maxsize=64)
 def _octaves(c: int, h: int, w: int) -> tuple[list[Array], Array, Array]:
-    """For each axis frequency x octave; of all octaves of all axes, cell x band; and the dimensions `(2, bands)`."""
+    """For each axis frequency x octave; of all octaves of all axes, cell x band; the dimensions of bands and pairs."""
     bands = [np.array([k.bit_length() for k in range(size)]) for size in (c, h, w)]  # 0, 1, 2, 2, 3, 3, 3, 3, ...
     octave = [(band[:, None] == np.arange(band.max() + 1)).astype(float) for band in bands]
     cells = np.indices([o.shape[1] for o in octave]).reshape(3, -1)
     inside = np.concatenate([_each(line) for line in [*cells, *([cells[1:].max(0)] if min(h, w) > 1 else [])]], 1)
     size = np.prod([o.sum(0)[cell] for o, cell in zip(octave, cells, strict=True)], 0)
-    return octave, inside, np.stack([size @ inside, size @ (1 - inside)])
+    pairs = [math.prod((c, h, w)) // n * (n // 2) for n in (c, h, w) if n >= 4 for _ in range(2)]
+    dimensions = [np.stack([size @ inside, size @ (1 - inside)]), np.array([pairs, pairs])]
+    return octave, inside, np.concatenate(dimensions, 1)
 
 
 def _each(line: Array) -> Array:

@@ -32,6 +32,7 @@ from .shown import SHOWN, decoded, due
 __all__ = ["Checkpoint", "resume"]
 
 PLAIN = 10_000_000  # most bytes of the best objects as JSON
+OFTEN = 1.0  # seconds between two looks of those who watch
 
 
 class Checkpoint:
@@ -42,7 +43,8 @@ class Checkpoint:
 
     Arguments:
         folder: path of a new folder, or a `Folder` that is open.
-        seconds: least time between two saves of the state; a kill loses no more than that and one step.
+        seconds: least time between two saves of the state; a kill loses no more than that and one step. The history
+            is written every second.
         study: path of the study, if the run comes from one.
         draw: what to show of one object: a `Molecule`, `Series`, `Trajectory` or `Text`, a PIL image, or a part of the
             object; `None` to go by its type and shape, as `drawing` says.
@@ -56,7 +58,7 @@ class Checkpoint:
         self,
         folder: str | Path | Folder,
         *,
-        seconds: float = 1.0,
+        seconds: float = 2.0,
         study: str | None = None,
         draw: Draw | None = None,
     ) -> None:
@@ -66,9 +68,9 @@ class Checkpoint:
         self.draw = draw
         self._rows: list[dict[str, float]] = []
         self._failures: list[Failure] = []
-        self._saved = -math.inf
+        self._saved = self._written = -math.inf
         self._last: Event | None = None
-        self._ahead = -math.inf  # where the last new best that was drawn lies, in twentieths of a decade
+        self._ahead = -math.inf  # where the last new best that was drawn lies: its step, then tenths of a decade
         self._waits, self._asked = False, ""
 
     @contextmanager
@@ -93,8 +95,12 @@ class Checkpoint:
         if "final" not in event.row:
             self._last = event
             self._picture(event)
-        if event.step == 1 or time.monotonic() - self._saved >= self.seconds:  # what a first step looks at is kept
+        now = time.monotonic()
+        if event.step == 1 or now - self._saved >= self.seconds:  # what a first step looks at is kept
             self._save(event)
+        elif now - self._written >= OFTEN:
+            self.folder.append(self._rows, self._failures)
+            self._rows, self._failures, self._written = [], [], now
 
     def ends(self) -> str:
         """Why the run is to end: a person has asked it to stop, which is a Ctrl-C from elsewhere."""
@@ -112,12 +118,13 @@ class Checkpoint:
     def _save(self, event: Event) -> None:
         at = self._last or event
         self.folder.save(at.step, at.state, event.meter, at.best, self._rows, self._failures)
-        self._rows, self._failures, self._saved = [], [], time.monotonic()
+        self._rows, self._failures = [], []
+        self._saved = self._written = time.monotonic()
 
     def _picture(self, event: Event) -> None:
         """Draw the best of some steps, and some of those that were the best of the run."""
         step, some, best = event.step, event.info.samples, event.best
-        at = math.floor(20 * math.log10(step)) if step else -1
+        at = step if step <= 10 else math.floor(10 * math.log10(step))
         if some is None or not (due(step) or at > self._ahead) or not len(top := some.top(SHOWN)):
             return
         objects = decoded(event.setup.target, top) if due(step) else []
