@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +10,8 @@ from test_alarm import FEW, along, target
 from test_cli import STUDY, elites
 
 import elites as el
-from elites.diagnose import Evidence, Memorised, Reference, StopWhen, alarmed, readings
+from elites.copies import Copies
+from elites.diagnose import Evidence, Reference, StopWhen, alarmed, readings
 from elites.events import Checkpoint, resume
 from elites.priors import OneStep
 from elites.search import Anywhere
@@ -26,26 +26,6 @@ def test_a_judge_without_a_finite_number_is_named_before_the_budget_is_spent(num
     with pytest.raises(el.InputError, match="judge fails on all 16 prior samples"):
         el.run(HACK, ours, FEW, on=[Evidence(lambda x: torch.full((len(x),), number), reference=16)])
     assert ours.meter.nfe == 4 * 16  # the probe
-
-
-def test_a_reference_of_another_shape_is_refused_before_the_budget_is_spent():
-    other = Reference.of(el.Target(el.priors.mixture([[2.0], [-2.0]], 0.3), along), 16)
-    ours = target()
-    with pytest.raises(el.InputError, match=r"shape \(1,\): this prior needs"):
-        el.run(HACK, ours, FEW, on=[Evidence(reference=other)])
-    assert ours.meter.nfe == 0
-
-
-def test_a_reference_with_latents_of_another_shape_than_the_noise_is_kept(tmp_path):
-    ours = el.Target(OneStep(lambda z: z[:, :1], (3,), decoder=lambda x: x), lambda x: x[:, 0])
-    made = Reference.of(ours, 16)
-    made.save(tmp_path / "r")
-    made.save(tmp_path / "new" / "folder" / "r")
-    assert (tmp_path / "new" / "folder" / "r").read_bytes() == (tmp_path / "r").read_bytes()
-    for wrong in (tmp_path / "r" / "under", tmp_path / "new"):
-        with pytest.raises(el.InputError, match=r"^Cannot write .*: choose another file"):
-            made.save(wrong)
-    assert Reference.load(ours, tmp_path / "r").samples.x.shape == (16, 1)
 
 
 class Broken:
@@ -146,11 +126,6 @@ def test_what_is_watched_has_names_of_its_own(columns):
         el.Watch(columns)
 
 
-def test_a_reference_is_no_path():
-    with pytest.raises(el.InputError, match=r"Reference\.load"):
-        Evidence(reference="reference.safetensors")
-
-
 def test_distances_are_had_of_arrays():
     data = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
     kept = el.DistanceToData(data[:4].numpy(), data[4:].numpy())
@@ -212,60 +187,6 @@ def test_a_new_winner_is_decoded_and_measured_once_for_all(tmp_path):
     assert all(measured.count(x) == 2 for x in values if x < values[-1])  # by Evidence and by Watch
 
 
-def test_a_copy_of_the_data_is_read_as_one():
-    cloud = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
-    twice = el.DistanceToData(cloud[:200], cloud[200:], features=lambda x: 2 * x)
-    ours = el.Target(el.priors.mixture(torch.zeros(1, 4), 1.0), along)
-    reference = Reference.of(ours, 128, seed=3)
-    own = reference.samples
-
-    def read(x):
-        found = readings(replace(own[:1], x=x), reference, distance=twice)
-        return next(r for r in found if r.name == "memorised")
-
-    copy = read(cloud[17:18] + 1e-6)
-    assert copy.value == pytest.approx(1 / 201)
-    assert copy.warns
-    assert copy.quantile == 0
-    values = Memorised(cloud[:200], cloud[200:])(own.x)
-    for i in (0, 1, 2):
-        new = read(own.x[i : i + 1])
-        assert (new.value, new.warns) == (float(values[i]), False)
-        shares = [float(f(values, values[i]).double().mean()) for f in (torch.lt, torch.le)]  # p-values have ties
-        assert shares[0] <= new.quantile <= shares[1] < 1
-    assert "memorised" not in [r.name for r in readings(own[:1], reference, distance=lambda x: twice(x))]
-    alike = el.DistanceToData(cloud[:1].expand(5, 4), cloud[200:])
-    assert "memorised" not in [r.name for r in readings(own[:1], reference, distance=alike)]
-
-
-def test_a_copy_is_no_column_and_does_not_ring(tmp_path):
-    cloud = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
-    evidence = Evidence(distance=el.DistanceToData(cloud[:200], cloud[200:]), reference=16)
-    result = el.run(
-        el.RandomSearch(8), el.Target(el.priors.mixture(torch.zeros(1, 2), 1.0), along), FEW, on=[evidence]
-    )
-    assert "memorised" in [r.name for r in result.evidence]
-    assert "memorised" not in result.history[-1]
-    assert "distance" in result.history[-1]
-
-
-def sideways(x):
-    return x[:, 1]
-
-
-def test_prior_samples_that_another_reward_has_scored_are_refused_before_the_run(tmp_path):
-    prior = el.priors.mixture(torch.zeros(1, 2), 1.0)
-    ours, other = el.Target(prior, along), el.Target(prior, sideways)
-    Reference.of(other, 16).save(tmp_path / "scored")
-    Reference.of(other, 16, scored=False).save(tmp_path / "plain")
-    with pytest.raises(el.InputError, match=r"sideways. has scored, and this run has .along.: .* scored=False"):
-        Reference.load(ours, tmp_path / "scored")
-    with pytest.raises(el.InputError, match="has scored"):
-        el.run(HACK, ours, FEW, on=[Evidence(reference=Reference.load(other, tmp_path / "scored"))])
-    assert ours.meter.nfe == 0
-    el.run(HACK, ours, el.Budget(steps=1), on=[Evidence(reference=Reference.load(ours, tmp_path / "plain"))])
-
-
 @pytest.mark.parametrize("name", ["judge", "distance", "alarm"])
 def test_two_subscribers_do_not_share_a_column(name):
     first = Evidence(reference=16) if name == "alarm" else el.Watch({name: along})
@@ -274,3 +195,23 @@ def test_two_subscribers_do_not_share_a_column(name):
     with pytest.raises(el.InputError, match=f"Another subscriber fills the column '{name}': list one Evidence"):
         el.run(HACK, ours, FEW, on=[first, second])
     assert ours.meter.nfe == 4 * 16  # the probe
+
+
+def test_what_one_function_does_to_its_objects_no_other_sees():
+    spoils = lambda x: x.zero_()[:, 1]
+    ours, seen = target(), el.Watch({"spoiled": spoils, "first": lambda x: x[:, 0]})
+    result = el.run(HACK, ours, FEW, on=[seen, el.Watch({"second": lambda x: x[:, 0]})])
+    assert all(row["first"] == row["second"] == row["best"] for row in result.history)
+    reference = Reference.of(ours, 16)
+    found = reference.measured({"judge": spoils, "distance": along})
+    assert torch.equal(found["distance"], reference.samples.x[:, 0].double())
+
+
+class Uncopied:
+    def __deepcopy__(self, memo):
+        raise TypeError("as a lock does")
+
+
+def test_objects_that_cannot_be_copied_are_made_again():
+    made = Copies(Uncopied)
+    assert made() is not made()

@@ -61,8 +61,9 @@ TOP = {  # may import everything, and nothing imports them
 MATHS = {"types", "stream", "schedule", "kernel", "levels", "resample"}
 LOOP = {"scoring", "target", "templates", "probe", "run"}
 ALLOWED = {
+    "copies": set(),
     "samples": set(),
-    "types": {"samples"},
+    "types": {"copies", "samples"},
     "stream": {"types"},
     "schedule": {"types"},
     "kernel": {"types", "schedule"},
@@ -94,7 +95,7 @@ ALLOWED = {
     "search": {"types", "stream", "target", "templates", "kernel"},
     "steer": {"types", "stream", "target", "templates", "kernel", "levels", "resample"},
     "train": {"types", "stream", "target", "templates", "kernel", "levels", "resample"},
-    "diagnose": {"types", "stream", "schedule", "levels", "account"},
+    "diagnose": {"types", "copies", "stream", "schedule", "levels", "account"},
 }
 
 

@@ -152,3 +152,12 @@ def test_a_walk_has_no_noise_to_judge():
     prior = el.priors.mixture(torch.zeros(1, 4, dtype=torch.float64), torch.ones(1))
     r = el.run(el.Plain(steps=3, n=4), el.Target(prior, lambda x: x[:, 0]), probe=None, on=[Typicality()])
     assert all("white" not in row for row in r.history)
+
+
+@pytest.mark.parametrize("shape", [(7,), (300,), (5, 9), (4, 16, 16), (3, 2, 8, 8)], ids=str)
+def test_a_draw_has_the_same_bits_in_every_batch(shape):
+    z = torch.randn(9, *shape, generator=torch.Generator().manual_seed(0))
+    z[4] = z[4].cumsum(-1)
+    alone = torch.cat([whiteness(one[None]) for one in z])
+    assert torch.equal(whiteness(z), alone)
+    assert torch.equal(whiteness(z.flip(0)).flip(0), alone)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
+from .copies import Copies
 from .samples import Samples, ranked
 
 if TYPE_CHECKING:
@@ -231,11 +232,16 @@ class Event:
     failures: list[Failure]
     result: Result | None = None
 
-    @cached_property
+    @property
     def winner(self) -> Any:
-        """The best sample so far as an object, a batch of one; it is decoded once for all subscribers."""
+        """The best sample so far as an object, a batch of one; it is decoded once, and each who asks has a copy."""
+        return self._winner()
+
+    @cached_property
+    def _winner(self) -> Copies:
         assert self.best is not None
-        return self.setup.target.decode(self.best.x[:1])
+        best = self.best.x[:1]
+        return Copies(lambda: self.setup.target.decode(best))
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Evidence:
     Raises:
         InputError: if the rate is no share, or the reference no reference; when the run begins, if it is too small
             or of another shape, if another reward has scored it, if the judge or the distance fails on all of it, or
-            if another subscriber fills its columns.
+            if a subscriber that is listed before it fills its columns.
     """
 
     def __init__(

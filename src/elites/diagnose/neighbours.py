@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -47,22 +47,21 @@ class DistanceToData:
     unit: float = field(default=0.0, init=False)
     _data: Tensor = field(init=False, repr=False)
     _held: Tensor = field(init=False, repr=False)
+    _near: Tensor = field(init=False, repr=False)  # distances of held-out objects
 
     def __post_init__(self) -> None:
         _check(self.data, self.held_out, self.k)
         object.__setattr__(self, "_data", _features(self.data, self.features))
         object.__setattr__(self, "_held", _features(self.held_out, self.features))
-        unit = float(self._nearest(self._held).mean())
+        object.__setattr__(self, "_near", _nearest(self._held, self._data, min(max(self.k, 2), len(self._data))))
+        unit = float(self._near[:, self.k - 1].contiguous().mean())
         if not 0 < unit < float("inf"):
             raise InputError(f"Held-out data is at a distance of {unit:g} from the data: hold out other objects.")
         object.__setattr__(self, "unit", unit)
 
     def __call__(self, objects: Tensor) -> Tensor:
         """Distances `(n,)` float64 on the CPU, of objects `(n, ...)`; NaN for those that are not finite."""
-        return (self._nearest(_features(objects, self.features)) / self.unit).double()
-
-    def _nearest(self, features: Tensor) -> Tensor:
-        return _nearest(features, self._data, self.k)[:, -1]
+        return (_nearest(_features(objects, self.features), self._data, self.k)[:, -1] / self.unit).double()
 
     @cached_property
     def memorised(self) -> Callable[[Tensor], Tensor]:
@@ -71,8 +70,8 @@ class DistanceToData:
         Raises:
             InputError: as `Memorised` does.
         """
-        copied = Memorised(self._data, self._held)
-        return lambda objects: copied(_features(objects, self.features))
+        data, held = _learnt(self._data, self._held, self._near)
+        return partial(_newness, data, held, self.features)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,27 +117,44 @@ class Memorised:
 
     def __post_init__(self) -> None:
         _check(self.data, self.held_out, 2)
-        flat = _features(self.data, self.features)
-        different = torch.unique(flat, dim=0)
-        if len(different) < 2:
-            raise InputError("All of the data are the same object: give data that differ.")
-        object.__setattr__(self, "_data", different if len(different) < len(flat) else flat)
-        numbers = self._numbers(self.held_out)
-        if not numbers.isfinite().all():
-            raise InputError("Some held-out objects are not finite: leave them out.")
-        object.__setattr__(self, "_held", numbers.sort(0).values)
+        data, held = _learnt(_features(self.data, self.features), _features(self.held_out, self.features))
+        object.__setattr__(self, "_data", data)
+        object.__setattr__(self, "_held", held)
 
     def __call__(self, objects: Tensor) -> Tensor:
         """P-values `(n,)` float64 on the CPU, of objects `(n, ...)`; NaN for those that are not finite."""
-        numbers = self._numbers(objects)
-        as_low = torch.searchsorted(self._held.T.contiguous(), numbers.T.contiguous(), right=True)
-        p = (1 + as_low.double()) / (len(self._held) + 1)
-        return torch.where(numbers.isfinite().all(1), p.amax(0), torch.nan)
+        return _newness(self._data, self._held, self.features, objects)
 
-    def _numbers(self, objects: Tensor) -> Tensor:
-        """d1 and d1 / d2 `(n, 2)`."""
-        nearest = _nearest(_features(objects, self.features), self._data, 2).double()
-        return torch.stack([nearest[:, 0], nearest[:, 0] / nearest[:, 1]], 1)
+
+def _learnt(data: Tensor, held_out: Tensor, near: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Features of data that differ, and d1 and d1 / d2 of held-out objects `(m, 2)`, each column rising.
+
+    Arguments:
+        near: distances of held-out objects to the nearest of the data, if they are known.
+    """
+    different = torch.unique(data, dim=0)
+    if len(different) < 2:
+        raise InputError("All of the data are the same object: give data that differ.")
+    if len(different) < len(data):
+        data, near = different, None
+    numbers = _numbers(_nearest(held_out, data, 2) if near is None else near)
+    if not numbers.isfinite().all():
+        raise InputError("Some held-out objects are not finite: leave them out.")
+    return data, numbers.sort(0).values
+
+
+def _newness(data: Tensor, held: Tensor, features: Callable[[Tensor], Tensor] | None, objects: Tensor) -> Tensor:
+    """P-values `(n,)` float64 on the CPU that objects are new; NaN for those that are not finite."""
+    numbers = _numbers(_nearest(_features(objects, features), data, 2))
+    as_low = torch.searchsorted(held.T.contiguous(), numbers.T.contiguous(), right=True)
+    p = (1 + as_low.double()) / (len(held) + 1)
+    return torch.where(numbers.isfinite().all(1), p.amax(0), torch.nan)
+
+
+def _numbers(near: Tensor) -> Tensor:
+    """d1 and d1 / d2 `(n, 2)` of distances to the nearest."""
+    first, second = near[:, 0].double(), near[:, 1].double()
+    return torch.stack([first, first / second], 1)
 
 
 def _check(data: Tensor, held_out: Tensor, k: int) -> None:

@@ -66,8 +66,8 @@ def respects(
         InputError: if one of them fails on every prior sample, or does not return one number for each.
     """
     copied = None
-    if isinstance(distance, DistanceToData):
-        with suppress(InputError):  # of data too few or too like one another to tell
+    if reference is not None and isinstance(distance, DistanceToData) and len(distance.held_out) + 1 >= 1 / WARN:
+        with suppress(InputError):  # of data that are all alike, or of held-out objects that are not finite
             copied = distance.memorised
     asked = (
         ("judge", judge, True, True, "the judge likes it better than {} of prior samples", False),
@@ -100,8 +100,8 @@ def readings(
 
     Returns:
         `typicality` (|z|^2 / d) and `whiteness` of the noise, `judge`, `distance`, `memorised` (`Memorised`, with a
-        `DistanceToData`), `movement` (`TrajectoryVariance`), `loss` (`DenoisingLoss`), `support` (`Subspace`) and
-        `diversity` of the best eight, as far as they can be had.
+        `DistanceToData` that holds out at least 99 objects), `movement` (`TrajectoryVariance`), `loss`
+        (`DenoisingLoss`), `support` (`Subspace`) and `diversity` of the best eight, as far as they can be had.
     """
     return list(read(winners, reference, respects(reference, judge, distance)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..account import described
+from ..copies import Copies
 from ..stream import Purpose, Stream
 from ..types import InputError, Meter, Samples, ranked
 from .density import DenoisingLoss
@@ -95,6 +96,7 @@ class Reference:
             raise InputError(f"{path} holds no prior samples ({error}): write them with Reference.save.") from None
         found = Reference(target.apart(), samples, kept.get("movement"), kept.get("loss"), reward)
         found.check(target, str(path))
+        _refuse_another(reward, target, str(path))
         return found
 
     def save(self, path: str | Path) -> None:
@@ -114,7 +116,8 @@ class Reference:
             raise InputError(f"Cannot write {path} ({error}): choose another file.") from None
 
     def check(self, target: Target, name: str = "The reference") -> None:
-        """Refuse a target whose noise has another shape, or whose reward has another name than the one that scored.
+        """Refuse a target whose noise has another shape, or whose reward is another, by its name, than the one that
+        scored.
 
         Raises:
             InputError: that says so.
@@ -122,11 +125,8 @@ class Reference:
         z, want = self.samples.z, tuple(target.prior.shape)
         if z is not None and tuple(z.shape[1:]) != want:
             raise InputError(f"{name} holds prior samples of shape {tuple(z.shape[1:])}: this prior needs {want}.")
-        if self.reward and self.reward != (now := described(target.scorer)):
-            raise InputError(
-                f"{name} holds prior samples that {self.reward} has scored, and this run has {now}: draw others with "
-                "Reference.of, with scored=False to use them for several rewards."
-            )
+        if self.target.reward is not target.reward:
+            _refuse_another(self.reward, target, name)
 
     @cached_property
     def support(self) -> tuple[Subspace, Tensor] | None:
@@ -156,12 +156,11 @@ class Reference:
         parts: dict[str, list[Tensor]] = {name: [] for name in functions}
         why = dict.fromkeys(functions, "no number of it is finite")
         for x in self.samples.x.split(self.target.decode_batch) if functions else ():
-            objects = None
+            objects = Copies(partial(self.target.decode, x))
             for name, f in functions.items():
                 try:
                     with torch.no_grad():
-                        objects = self.target.decode(x) if objects is None else objects
-                        value = torch.as_tensor(f(objects)).detach().double().cpu().reshape(-1)
+                        value = torch.as_tensor(f(objects())).detach().double().cpu().reshape(-1)
                 except Exception as error:  # a user's code may raise anything
                     why[name], value = f"{type(error).__name__}: {error}", torch.full((len(x),), torch.nan).double()
                 if len(value) != len(x):
@@ -179,3 +178,12 @@ class Reference:
         """Indices of the sixteenth with the highest rewards, at least eight; of all, if they were not scored."""
         order = ranked(self.samples.reward)
         return order[: max(len(self.samples) // 16, LEAST)] if len(order) >= LEAST else torch.arange(len(self.samples))
+
+
+def _refuse_another(reward: str, target: Target, name: str) -> None:
+    """Refuse a target whose reward has another name than this one."""
+    if reward and reward != (now := described(target.scorer)):
+        raise InputError(
+            f"{name} holds prior samples that {reward} has scored, and this run has {now}: draw others with "
+            "Reference.of, with scored=False to use them for several rewards."
+        )

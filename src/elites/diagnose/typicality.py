@@ -64,6 +64,7 @@ def whiteness(z: Tensor) -> Tensor:
         raise InputError(f"The noise has shape {tuple(z.shape)}: give draws (n, *shape), a single one as z[None].")
     space = min(z.ndim - 1, 2)
     noise = z.detach().to("cpu", torch.float64).reshape(len(z), -1, *(1, 1)[space:], *z.shape[-space:]).numpy()
+    noise = np.ascontiguousarray(noise)
     with np.errstate(all="ignore"):  # noise that is not finite, or nothing but zeros
         whole, wave = np.square(noise).sum((1, 2, 3)), _waves(_waves(noise, 3), 2)
         share, dimensions = _shares(noise, np.square(_waves(wave, 1)))
@@ -102,8 +103,8 @@ def _shares(z: Array, energy: Array) -> tuple[Array, Array]:
     against differences.
     """
     (channel, row, column), inside, dimensions = _octaves(*z.shape[1:])
-    cells = (channel.T @ (row.T @ (energy @ column)).reshape(len(z), z.shape[1], -1)).reshape(len(z), -1)
-    ones, others = [cells @ inside], [cells @ (1 - inside)]
+    cells = (channel.T @ (row.T @ (energy @ column)).reshape(len(z), z.shape[1], -1)).reshape(len(z), 1, -1)
+    ones, others = [(cells @ inside)[:, 0]], [(cells @ (1 - inside))[:, 0]]  # each draw by itself: the same bits
     for first, second in _pairs(*z.shape[1:]):
         ones.append(np.square(z[first] + z[second]).sum((1, 2, 3))[:, None])
         others.append(np.square(z[first] - z[second]).sum((1, 2, 3))[:, None])

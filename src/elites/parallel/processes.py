@@ -99,6 +99,7 @@ class ProcessCrew:
             ) from None
 
     def wait(self, seconds: float | None) -> list[Message]:
+        """As `Crew` has it; one message of a worker at a time, so that an answer is used before the next is read."""
         out: list[Message] = []
         for found, _ in [] if self._closed else self._selector.select(seconds):
             worker, pipe = found.data, self._pipes[found.data]
