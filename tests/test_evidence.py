@@ -205,6 +205,8 @@ def test_what_one_function_does_to_its_objects_no_other_sees():
     reference = Reference.of(ours, 16)
     found = reference.measured({"judge": spoils, "distance": along})
     assert torch.equal(found["distance"], reference.samples.x[:, 0].double())
+    (last,) = (r for r in readings(reference.samples, reference, spoils, along) if r.name == "distance")
+    assert last.value == float(reference.samples.x[0, 0])
 
 
 class Uncopied:

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ..copies import Copies
 from ..stream import Stream
 from ..types import InputError, Reading, Samples
 from .diversity import Diversity
@@ -119,10 +121,11 @@ def read(winners: Samples, reference: Reference, asked: list[Respect]) -> Iterat
         (white,) = whiteness(best.z)
         at = _place(white, whiteness(prior.z), higher=True, law=True)
         yield _reading("whiteness", float(white), at, "its noise is whiter than that of {} of prior samples")
-    objects = reference.target.decode(best.x.to(reference.target.prior.start(prior.x[:1])))
+    x = best.x.to(reference.target.prior.start(prior.x[:1]))
+    objects = Copies(partial(reference.target.decode, x))
     for r in asked:
         with torch.no_grad():
-            value = one(r.name, r.function, objects)
+            value = one(r.name, r.function, objects())
         yield _reading(r.name, value, _place(value, r.values, higher=r.higher, law=r.law), r.says)
     own, ids = reference.target, [(int(s), int(c)) for s, c in best.keys]
     if reference.movement is not None and (z := best.z) is not None:
@@ -166,12 +169,12 @@ def _diverse(winners: Samples, prior: Samples) -> Iterator[Reading]:
 
 def _place(value: Tensor | float, prior: Tensor, higher: bool, law: bool = False) -> tuple[float, bool]:
     """The quantile of one number, and whether it warns; NaN beside prior samples of which no number is finite."""
-    if law:
-        return float(quantile(value, prior, higher)[0]), float(value) <= WARN
     prior = prior[prior.isfinite()].double()
     if not len(prior):
         return math.nan, False
     q, n = float(quantile(value, prior, higher)[0]), len(prior)
+    if law:
+        return q, float(value) <= WARN
     if n + 1 >= 1 / WARN:
         return q, (n * q + 1) / (n + 1) < WARN
     worst = float(prior.min() if higher else prior.max())

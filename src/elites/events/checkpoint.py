@@ -127,12 +127,11 @@ class Checkpoint:
         at = step if step <= 10 else math.floor(10 * math.log10(step))
         if some is None or not (due(step) or at > self._ahead) or not len(top := some.top(SHOWN)):
             return
-        objects = decoded(event.setup.target, top) if due(step) else []
-        if objects:
-            self._draw("steps", step, top, objects)
+        if due(step):
+            self._draw("steps", step, top, decoded(event.setup.target, top))
         new = best is not None and len(best) and torch.equal(best.keys[0].cpu(), top.keys[0].cpu())
         if new and at > self._ahead:
-            self._draw("lineage", step, top[:1], objects[:1] or list(event.winner))
+            self._draw("lineage", step, top[:1], list(event.winner))
             self._ahead = at
 
     def _draw(self, name: str, step: int, samples: Samples, objects: list[Any]) -> None:
