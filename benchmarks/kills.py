@@ -229,10 +229,10 @@ class Field:
             self.figures["twice"] += sum(n for name, n in names.items() if known[name] >= total[name])
         for before, after in pairwise(held):
             self.figures["lost"] += sum(after.get(key) != value for key, value in before.items())
-        calls, ends, held_now = sum(names.total() for names in begun), ended.total(), total.total()
-        found = {"evaluations": held_now, "calls": calls, "in_flight": calls - ends, "outlived": outlived}
+        calls, ends, kept = sum(names.total() for names in begun), ended.total(), total.total()
+        found = {"evaluations": kept, "calls": calls, "in_flight": calls - ends, "outlived": outlived}
         equal = same(folder, el.run(METHOD, build(), el.Budget(steps=self.steps), seed))
-        self.figures.update(found | {"unwritten": ends - outlived - held_now, "runs": 1, "bit_equal": equal})
+        self.figures.update(found | {"unwritten": ends - outlived - kept, "runs": 1, "bit_equal": equal})
 
 
 def at_work(log: Path, life: int) -> list[int]:

@@ -81,7 +81,7 @@ ALLOWED = {
     "evaluation": {"types", "stream", "account", "answers", "scoring"},
     "workplace": {"types", "stream", "account", "answers", "evaluation", "packing", "scoring"},
     "population": {"types", "stream", "account", "evaluation", "parallel", "workplace"},
-    "target": MATHS | {"account", "answers", "evaluation", "population", "scoring"},
+    "target": MATHS - {"resample"} | {"account", "answers", "evaluation", "population", "scoring"},
     "templates": {"types", "stream", "schedule", "kernel", "scoring", "target"},
     "probe": {"types", "stream", "scoring", "target", "templates"},
     "between": set(),

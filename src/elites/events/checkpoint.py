@@ -27,7 +27,7 @@ from .control import PAUSE, STOP, order
 from .drawings import Draw, drawn
 from .pictures import png
 from .sheets import write_sheet
-from .shown import SHOWN, decoded, due
+from .shown import SHOWN, decoded, due, tenth
 
 __all__ = ["Checkpoint", "resume"]
 
@@ -124,7 +124,7 @@ class Checkpoint:
     def _picture(self, event: Event) -> None:
         """Draw the best of some steps, and some of those that were the best of the run."""
         step, some, best = event.step, event.info.samples, event.best
-        at = step if step <= 10 else math.floor(10 * math.log10(step))
+        at = step if step <= 10 else tenth(step)
         if some is None or not (due(step) or at > self._ahead) or not len(top := some.top(SHOWN)):
             return
         if due(step):

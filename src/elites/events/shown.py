@@ -8,14 +8,19 @@ from typing import Any
 from ..target import Target
 from ..types import Samples
 
-__all__ = ["SHOWN", "decoded", "due"]
+__all__ = ["SHOWN", "decoded", "due", "tenth"]
 
 SHOWN = 8  # objects of a step
 
 
+def tenth(step: int) -> int:
+    """Where a step from 1 on lies, in tenths of a decade."""
+    return math.floor(10 * math.log10(step))
+
+
 def due(step: int) -> bool:
     """Whether a step is looked at: a tenth of a decade apart, so that a long run keeps a readable number of them."""
-    return step < 2 or math.floor(10 * math.log10(step)) > math.floor(10 * math.log10(step - 1))
+    return step < 2 or tenth(step) > tenth(step - 1)
 
 
 def decoded(target: Target, samples: Samples) -> list[Any]:
